@@ -203,7 +203,7 @@ STOCHASTIC = Pooling(
     name="stochastic",
     label="Stochastic",
     family="stochastic",
-    formula=r"S = a_l,\; l \sim p_i = rac{a_i}{\sum_{k \in R} a_k} \quad	ext{(test: } \sum_{i \in R} p_i a_i	ext{)}",
+    formula=r"S = a_l,\; l \sim p_i = \frac{a_i}{\sum_{k \in R} a_k} \quad\text{(test: } \sum_{i \in R} p_i a_i\text{)}",
     paper="Zeiler, Fergus (2013), ICLR",
     colour="#009E73",
     arithmetic="{wx} = {y}",
@@ -215,7 +215,8 @@ SOFTMAX_STOCHASTIC = Pooling(
     name="softmax-stochastic",
     label="Softmax-stochastic",
     family="stochastic",
-    formula=r"S = a_l,\; l \sim p_i = rac{e^{a_i/T}}{\sum_{k \in R} e^{a_k/T}} \quad	ext{(test: } \sum_{i \in R} p_i a_i	ext{)}",
+    formula=r"S = a_l,\; l \sim p_i = \frac{e^{a_i/T}}{\sum_{k \in R} e^{a_k/T}}"
+    r" \quad\text{(test: } \sum_{i \in R} p_i a_i\text{)}",
     paper="report A, after Zeiler, Fergus (2013)",
     colour="#CC79A7",
     arithmetic="{wx} = {y}",
@@ -227,7 +228,7 @@ SOFTPOOL = Pooling(
     name="softpool",
     label="SoftPool",
     family="stochastic",
-    formula=r"S = \sum_{i \in R} rac{e^{a_i/T}}{\sum_{k \in R} e^{a_k/T}}\, a_i",
+    formula=r"S = \sum_{i \in R} \frac{e^{a_i/T}}{\sum_{k \in R} e^{a_k/T}}\, a_i",
     paper="Stergiou, Poppe, Kalliatakis (2021), ICCV",
     colour="#E69F00",
     arithmetic="{wx} = {y}",

@@ -1,0 +1,13 @@
+"""Inputs: pictures, feature maps and network layers as tensors.
+
+    from poolviz.inputs.images import digit
+    from poolviz.inputs.features import edge_map
+    edge_map(digit(0)).values.shape        # torch.Size([8, 8, 8]): eight edge channels of 8x8
+
+images.py    a digit, a photograph, an upload, a number grid, a drawing -> Picture
+features.py  Picture -> FeatureMap, by filters that need no training
+models.py    Picture -> FeatureMap, by a layer of a torchvision model whose weights are at hand
+
+This package knows nothing of pages, charts, pooling or training, and imports none of its modules by itself:
+the first paint of the app must not wait for what it does not use.
+"""
