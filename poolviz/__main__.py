@@ -26,9 +26,7 @@ def doctor() -> int:
 
 def benchmarks(folder: Path) -> dict[str, Path]:
     """The benchmark scripts in `folder` by name, sorted; empty where the folder is missing."""
-    return {
-        path.stem: path for path in sorted(folder.glob("*.py")) if not path.stem.startswith(("_", "conftest"))
-    }
+    return {path.stem: path for path in sorted(folder.glob("*.py")) if not path.stem.startswith(("_", "conftest"))}
 
 
 def bench(name: str | None, arguments: Sequence[str], folder: Path) -> int:
@@ -70,9 +68,7 @@ def parser() -> argparse.ArgumentParser:
         description="Runs tests/benchmarks/NAME.py with ARGUMENTS; without NAME, lists the benchmarks.",
     )
     run.add_argument("name", nargs="?", metavar="NAME", help="for instance: pooling")
-    run.add_argument(
-        "arguments", nargs=argparse.REMAINDER, metavar="ARGUMENTS", help="the benchmark's own; try --help"
-    )
+    run.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGUMENTS", help="the benchmark's own; try --help")
     return top
 
 

@@ -103,9 +103,7 @@ def _guarded(name: str, look: Callable[[], Check]) -> Check:
     try:
         return look()
     except Exception as error:  # a broken machine may raise anything, and a doctor must not fall ill with it
-        return Check(
-            name, False, f"could not be looked at: {_one_line(error)}", f"{_python()} -m poolviz doctor"
-        )
+        return Check(name, False, f"could not be looked at: {_one_line(error)}", f"{_python()} -m poolviz doctor")
 
 
 def _one_line(error: BaseException) -> str:
@@ -162,9 +160,7 @@ def check_device() -> Check:
     try:
         import torch
     except BROKEN_INSTALL:
-        return Check(
-            "device", False, f"{_cpu()}; a GPU is looked for once torch loads", _pip("-r requirements.txt")
-        )
+        return Check("device", False, f"{_cpu()}; a GPU is looked for once torch loads", _pip("-r requirements.txt"))
     if torch.cuda.is_available():
         gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
         return Check("device", True, "; ".join(f"{gpu.name}, {_gib(gpu.total_memory)}" for gpu in gpus))
@@ -198,9 +194,7 @@ def check_mnist() -> Check:
 
 def check_cola() -> Check:
     """CoLA's three files under POOLVIZ_DATA."""
-    fetch = (
-        f"curl -L -o cola.zip {COLA_URL} && unzip -j cola.zip 'cola_public/raw/*' -d \"$POOLVIZ_DATA/cola\""
-    )
+    fetch = f"curl -L -o cola.zip {COLA_URL} && unzip -j cola.zip 'cola_public/raw/*' -d \"$POOLVIZ_DATA/cola\""
     return _data_check("CoLA", Path("cola"), dict.fromkeys(COLA_FILES), fetch)
 
 
@@ -236,9 +230,7 @@ def check_encoder() -> Check:
         return Check("encoder", False, f"{ENCODER_PACKAGE} is not installed; sentences need it", remedy)
     weights = Path(spec.origin).parent / "model" / "model.safetensors"
     if not weights.is_file():
-        return Check(
-            "encoder", False, f"{weights.name} is missing in {weights.parent}", f"{remedy} --force-reinstall"
-        )
+        return Check("encoder", False, f"{weights.name} is missing in {weights.parent}", f"{remedy} --force-reinstall")
     stat = weights.stat()
     if file_sha256(weights, stat.st_size, stat.st_mtime_ns) != ENCODER_SHA256:
         detail = f"{weights} is not the published file (sha256 differs)"
@@ -266,9 +258,7 @@ def check_weights() -> Check:
     folder = weights_folder()
     names = sorted(path.name for path in folder.glob("*.pth")) if folder.is_dir() else []
     if names:
-        return Check(
-            "weights", True, f"{', '.join(names[:4])}{', ...' if len(names) > 4 else ''} in {folder}"
-        )
+        return Check("weights", True, f"{', '.join(names[:4])}{', ...' if len(names) > 4 else ''} in {folder}")
     fetch = "-c \"import torchvision as tv; tv.models.resnet18(weights='DEFAULT')\""
     return Check("weights", False, f"no torchvision weights in {folder}", f"{_python()} {fetch}")
 

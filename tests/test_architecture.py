@@ -173,9 +173,7 @@ def machine_paths(text: str) -> list[str]:
 
 
 def test_no_path_of_a_particular_machine():
-    found = {
-        str(path): machine_paths(path.read_text(encoding="utf-8", errors="replace")) for path in text_files()
-    }
+    found = {str(path): machine_paths(path.read_text(encoding="utf-8", errors="replace")) for path in text_files()}
     assert {path: lines for path, lines in found.items() if lines} == {}
 
 

@@ -59,9 +59,7 @@ def test_checks_come_whole_and_in_order(monkeypatch):
     found = doctor.checks()
     assert [check.name for check in found] == list(doctor._CHECKS)
     assert all(check.detail for check in found)
-    assert all(
-        bool(check.remedy) != check.found for check in found
-    )  # one command, and only where it is needed
+    assert all(bool(check.remedy) != check.found for check in found)  # one command, and only where it is needed
     assert {check.name: check.found for check in found}["torch"]
 
 
@@ -97,8 +95,7 @@ def test_report_marks_and_aligns():
     [
         "short",
         "python -c \"import torchvision as tv; tv.models.resnet18(weights='DEFAULT')\"",
-        doctor.check_cola().remedy
-        or "curl -L -o cola.zip https://example.org && unzip -j 'a b/*' -d \"$X/cola\"",
+        doctor.check_cola().remedy or "curl -L -o cola.zip https://example.org && unzip -j 'a b/*' -d \"$X/cola\"",
         f"export A=1 && {'word ' * 40}&& echo 'two words' \"and 'three' more\"",
     ],
 )

@@ -115,12 +115,8 @@ def write_idx(root: Path, folder: str = "MNIST", count: int = 3) -> np.ndarray:
     raw.mkdir(parents=True)
     pictures = noise(count * 28, 28).reshape(count, 28, 28)
     for split in ("train", "t10k"):
-        (raw / f"{split}-images-idx3-ubyte").write_bytes(
-            struct.pack(">4i", 2051, count, 28, 28) + pictures.tobytes()
-        )
-        (raw / f"{split}-labels-idx1-ubyte").write_bytes(
-            struct.pack(">2i", 2049, count) + bytes(range(count))
-        )
+        (raw / f"{split}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, count, 28, 28) + pictures.tobytes())
+        (raw / f"{split}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, count) + bytes(range(count)))
     return pictures
 
 
@@ -134,9 +130,7 @@ def bare(monkeypatch, tmp_path):
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
-    monkeypatch.setattr(
-        urllib.request, "_opener", None
-    )  # else proxies read earlier in this process stay in use
+    monkeypatch.setattr(urllib.request, "_opener", None)  # else proxies read earlier in this process stay in use
     images._idx_set.cache_clear()
     return tmp_path
 
@@ -218,9 +212,7 @@ COLOUR = Image.fromarray(noise(20, 30, 3))
 GREY = Image.fromarray(noise(20, 30))
 
 
-@pytest.mark.parametrize(
-    "kind, options", [("PNG", {}), ("WEBP", {"lossless": True}), ("BMP", {}), ("TIFF", {})]
-)
+@pytest.mark.parametrize("kind, options", [("PNG", {}), ("WEBP", {"lossless": True}), ("BMP", {}), ("TIFF", {})])
 @pytest.mark.parametrize("image", [COLOUR, GREY], ids=["colour", "grey"])
 def test_upload_keeps_small_pictures_exactly(kind, options, image):
     data = encoded(image, kind, **options)
@@ -229,9 +221,7 @@ def test_upload_keeps_small_pictures_exactly(kind, options, image):
     bands = 1 if truth.ndim == 2 else 3  # WEBP has no grey mode
     assert picture.pixels.dtype == torch.float32 and picture.pixels.is_contiguous()
     assert picture.channels == (("intensity",) if bands == 1 else ("red", "green", "blue"))
-    assert np.array_equal(
-        (picture.pixels * 255).round().numpy(), truth.reshape(20, 30, bands).transpose(2, 0, 1)
-    )
+    assert np.array_equal((picture.pixels * 255).round().numpy(), truth.reshape(20, 30, bands).transpose(2, 0, 1))
     assert picture.note == ""
 
 
@@ -297,9 +287,7 @@ def test_upload_lays_transparency_on_white(mode):
 
 def test_an_opaque_alpha_channel_gets_no_note():
     picture = images.upload(encoded(COLOUR.convert("RGBA")), "opaque.png")
-    assert picture.note == "" and np.array_equal(
-        (picture.pixels[0] * 255).round().numpy(), np.asarray(COLOUR)[..., 0]
-    )
+    assert picture.note == "" and np.array_equal((picture.pixels[0] * 255).round().numpy(), np.asarray(COLOUR)[..., 0])
 
 
 @pytest.mark.parametrize(
@@ -368,10 +356,7 @@ def bomb(width: int, height: int) -> bytes:
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\0" * 99))
-        + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
     )
 
 
@@ -562,9 +547,7 @@ def test_grid_text_is_short():
 
 sizes = st.tuples(st.integers(4, 12), st.integers(4, 12))
 grids = sizes.flatmap(
-    lambda s: st.lists(
-        st.lists(st.floats(-1e6, 1e6), min_size=s[1], max_size=s[1]), min_size=s[0], max_size=s[0]
-    )
+    lambda s: st.lists(st.lists(st.floats(-1e6, 1e6), min_size=s[1], max_size=s[1]), min_size=s[0], max_size=s[0])
 )
 
 
@@ -577,11 +560,7 @@ def test_grid_text_round_trip_is_exact(rows):
 
 
 @settings(max_examples=300, deadline=None)
-@given(
-    st.one_of(
-        st.text(), st.text("0123456789.,;e-+ n"), st.lists(st.text("01,;.e-"), max_size=9).map(";".join)
-    )
-)
+@given(st.one_of(st.text(), st.text("0123456789.,;e-+ n"), st.lists(st.text("01,;.e-"), max_size=9).map(";".join)))
 def test_any_text_gives_a_grid_or_an_input_error(text):
     with contextlib.suppress(InputError):
         images.grid(images.grid_from_text(text))
@@ -625,11 +604,7 @@ def test_bad_drawings(levels, expected):
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.integers(4, 33).flatmap(
-        lambda side: st.tuples(st.just(side), st.binary(min_size=side**2, max_size=side**2))
-    )
-)
+@given(st.integers(4, 33).flatmap(lambda side: st.tuples(st.just(side), st.binary(min_size=side**2, max_size=side**2))))
 def test_drawing_text_round_trip(case):
     side, levels = case
     text = images.drawing_to_text(levels, side)

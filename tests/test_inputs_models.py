@@ -41,9 +41,7 @@ def refused(monkeypatch):
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
-    monkeypatch.setattr(
-        urllib.request, "_opener", None
-    )  # else proxies read earlier in this process stay in use
+    monkeypatch.setattr(urllib.request, "_opener", None)  # else proxies read earlier in this process stay in use
 
 
 def test_models_are_torchvisions():
@@ -62,9 +60,7 @@ def test_nothing_at_hand_in_an_empty_home(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "none"))
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
     assert models.weights_at_hand() == ()
-    with pytest.raises(
-        InputError, match=r"resnet18-f37072fd.pth is missing\): download them .* or copy https://.*\.$"
-    ):
+    with pytest.raises(InputError, match=r"resnet18-f37072fd.pth is missing\): download them .* or copy https://.*\.$"):
         models.model_map(digit(0), "resnet18", "layer1")
 
 
@@ -92,18 +88,13 @@ def test_layers_come_in_order_of_execution():
     names = models.layers("resnet18")
     assert names[:4] == ("conv1", "bn1", "relu", "maxpool") and names[-1] == "layer4"
     assert (
-        names.index("layer1.0.conv1")
-        < names.index("layer1.0")
-        < names.index("layer1.1.conv1")
-        < names.index("layer1")
+        names.index("layer1.0.conv1") < names.index("layer1.0") < names.index("layer1.1.conv1") < names.index("layer1")
     )
     assert "avgpool" not in names and "fc" not in names
     assert not [layer for layer in models.layers("convnext_tiny") if layer.endswith((".block.1", ".block.4"))]
 
 
-@pytest.mark.parametrize(
-    "layer, depth", [("features.0", 1), ("features.1", 2), ("features.2", 3), ("features", 13)]
-)
+@pytest.mark.parametrize("layer, depth", [("features.0", 1), ("features.1", 2), ("features.2", 3), ("features", 13)])
 def test_model_map_equals_torchvision_run_by_hand(home, reference, layer, depth):
     picture = photograph("china", 80)
     batch = ((picture.pixels - MEAN[:, None, None]) / STD[:, None, None])[None]
@@ -135,9 +126,7 @@ def test_pictures_are_scaled_and_normalised(shape, size):
 def test_values_beyond_one_are_stretched():
     pixels = digit(0).pixels
     batch = models._network_input(digit(0), [0, 0, 0], [1, 1, 1])
-    truth = F.interpolate(
-        pixels[None] / 15, size=(64, 64), mode="bilinear", align_corners=False
-    )  # its largest is 15
+    truth = F.interpolate(pixels[None] / 15, size=(64, 64), mode="bilinear", align_corners=False)  # its largest is 15
     assert torch.allclose(batch[0, 0], truth[0, 0], atol=1e-5)
     flat = models._network_input(Picture(torch.full((1, 8, 8), 9.0), ()), [0, 0, 0], [1, 1, 1])
     assert torch.isfinite(flat).all()

@@ -63,9 +63,7 @@ def luminance(picture: Picture) -> Tensor:
     """
     pixels = picture.pixels
     if pixels.ndim != 3 or pixels.shape[0] not in (1, 3):
-        raise InputError(
-            f"A picture of one or three channels is needed here, not one of shape {tuple(pixels.shape)}."
-        )
+        raise InputError(f"A picture of one or three channels is needed here, not one of shape {tuple(pixels.shape)}.")
     if pixels.shape[0] == 1:
         return pixels[0]
     return (pixels * pixels.new_tensor(REC_709)[:, None, None]).sum(0)

@@ -95,9 +95,7 @@ def _sklearn_file(*parts: str) -> Path:
     """A data file inside the installed scikit-learn, found without its import, which costs two seconds."""
     spec = importlib.util.find_spec("sklearn")
     if spec is None or not spec.submodule_search_locations:
-        raise InputError(
-            "scikit-learn is not installed, so its pictures are missing: pip install scikit-learn."
-        )
+        raise InputError("scikit-learn is not installed, so its pictures are missing: pip install scikit-learn.")
     path = Path(spec.submodule_search_locations[0], "datasets", *parts)
     if not path.is_file():
         raise InputError(f"The installed scikit-learn holds no {path.name}: install scikit-learn again.")
@@ -122,9 +120,7 @@ def _digits() -> tuple[Tensor, tuple[int, ...]]:
     """All digits: (1797, 8, 8) float32 in 0..16, and their labels."""
     # np.loadtxt unpacks the .gz itself
     table = np.loadtxt(_sklearn_file("data", "digits.csv.gz"), delimiter=",", dtype=np.float32)
-    return torch.from_numpy(table[:, :64].reshape(-1, 8, 8).copy()), tuple(
-        int(label) for label in table[:, 64]
-    )
+    return torch.from_numpy(table[:, :64].reshape(-1, 8, 8).copy()), tuple(int(label) for label in table[:, 64])
 
 
 def digit(index: int) -> Picture:
@@ -331,9 +327,7 @@ def _open(data: bytes, name: str):
             f"{name} {has}; at most {UPLOAD_MAX_SIDE:,} a side and {UPLOAD_MAX_PIXELS:,} in all are read: "
             "make it smaller first."
         ) from error
-    except (
-        Exception
-    ) as error:  # Pillow's parsers raise almost anything on damaged bytes; none may reach a page
+    except Exception as error:  # Pillow's parsers raise almost anything on damaged bytes; none may reach a page
         raise _not_an_image(data, name) from error
     _check_size(*image.size, name)
     return image
@@ -413,10 +407,7 @@ def _plain(image, notes: list[str]):
     colour = colour.convert("RGB")
     if image.mode in ("P", "PA"):  # a palette does not say whether it is grey: look at the pixels
         red, green, blue = colour.split()
-        if (
-            not ImageChops.difference(red, green).getbbox()
-            and not ImageChops.difference(green, blue).getbbox()
-        ):
+        if not ImageChops.difference(red, green).getbbox() and not ImageChops.difference(green, blue).getbbox():
             return red
     return colour
 
@@ -426,9 +417,7 @@ def _has_second_frame(image) -> bool:
         return False
     try:
         image.seek(1)  # one step: counting all frames of a crafted file could take minutes
-    except (
-        Exception
-    ):  # EOFError for a single frame; a damaged second frame does not matter, the first is read
+    except Exception:  # EOFError for a single frame; a damaged second frame does not matter, the first is read
         return False
     return True
 
@@ -440,9 +429,7 @@ def _decode(image, name: str, notes: list[str]):
         image.load()
         plain = _upright(_plain(image, notes), _orientation(image))
     except InputError as error:
-        raise InputError(
-            f"{name} holds values that are no finite numbers (nan or inf): mend them first."
-        ) from error
+        raise InputError(f"{name} holds values that are no finite numbers (nan or inf): mend them first.") from error
     except Exception as error:  # see _open: decoders raise almost anything on damaged bytes
         raise InputError(damaged) from error
     if _has_second_frame(image):
@@ -462,8 +449,7 @@ def _reduced(image, size: int, name: str, notes: list[str]):
     new = (round(width * scale), round(height * scale))
     if min(new) < MIN_SIDE:
         raise InputError(
-            f"{name} is {width:,} x {height:,} pixels, too thin to be reduced to {size:,} on its longer "
-            "side: crop it."
+            f"{name} is {width:,} x {height:,} pixels, too thin to be reduced to {size:,} on its longer side: crop it."
         )
     notes.append(f"reduced from {width:,} x {height:,} to {new[0]:,} x {new[1]:,} pixels")
     return image.resize(new, Image.Resampling.LANCZOS)
@@ -538,9 +524,7 @@ def _cells(rows: Sequence[Sequence[object]]) -> list[list[float]]:
     height, width = len(table), len(table[0]) if table else 0
     for number, row in enumerate(table):
         if len(row) != width:
-            raise InputError(
-                f"Row {number} of the grid has {len(row)} cells and row 0 has {width}: make them equal."
-            )
+            raise InputError(f"Row {number} of the grid has {len(row)} cells and row 0 has {width}: make them equal.")
     if not (least <= height <= most and least <= width <= most):
         raise InputError(
             f"The grid has {height} rows and {width} columns; {least} x {least} to {most} x {most} are taken."
@@ -568,9 +552,7 @@ def grid_from_text(text: str) -> list[list[float]]:
     if not isinstance(text, str):
         raise InputError(f"The grid in the link must be text, not {_shown(text)}.")
     if len(text) > GRID_TEXT_LIMIT:
-        raise InputError(
-            f"The grid in the link has {len(text):,} characters; at most {GRID_TEXT_LIMIT:,} are read."
-        )
+        raise InputError(f"The grid in the link has {len(text):,} characters; at most {GRID_TEXT_LIMIT:,} are read.")
     return _cells([row.split(",") for row in text.split(";")])
 
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import difflib
 import functools
-import pickle
 import re
 import threading
 from http.client import HTTPException
 from pathlib import Path
+from pickle import UnpicklingError  # what torch.load raises on a damaged file; nothing is unpickled here
 
 import torch
 import torch.nn.functional as F
@@ -80,7 +80,7 @@ def download(model_name: str) -> Path:
     weights = _weights(model_name)
     try:
         weights.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, HTTPException, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, HTTPException, EOFError, UnpicklingError) as error:
         raise InputError(
             f"The weights of {model_name} could not be downloaded from {weights.url} (is there a network, "
             f"and room on the disk?): try again with one, or copy the file to {_weights_file(model_name)}."
@@ -137,13 +137,9 @@ def _network(model_name: str, path: Path, changed: int) -> nn.Module:
         network.load_state_dict(_modern_names(state), assign=True)
     # a damaged file, another model's file, or no dict of tensors
     except (OSError, RuntimeError, EOFError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise InputError(
-            f"{path} does not hold the weights of {model_name}: delete it and fetch it again."
-        ) from error
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path} is damaged or no plain weights file: delete it and fetch it again."
-        ) from error
+        raise InputError(f"{path} does not hold the weights of {model_name}: delete it and fetch it again.") from error
+    except UnpicklingError as error:
+        raise InputError(f"{path} is damaged or no plain weights file: delete it and fetch it again.") from error
     return network.requires_grad_(False)
 
 
@@ -151,9 +147,7 @@ def _network_input(picture: Picture, mean: list[float], std: list[float]) -> Ten
     """(1, 3, H, W), H and W in 64..224, normalised by the weights' own mean and deviation a channel."""
     pixels = picture.pixels
     if pixels.ndim != 3 or pixels.shape[0] not in (1, 3):
-        raise InputError(
-            f"A picture of one or three channels is needed here, not one of shape {tuple(pixels.shape)}."
-        )
+        raise InputError(f"A picture of one or three channels is needed here, not one of shape {tuple(pixels.shape)}.")
     low, high = float(pixels.min()), float(pixels.max())
     if low < 0 or high > 1:  # digits count 0..16 and a grid holds any number: networks expect 0..1
         pixels = (pixels - low) / ((high - low) or 1.0)
@@ -171,9 +165,7 @@ def _run_to(network: nn.Module, layer: str, batch: Tensor) -> Tensor:
     caught: list[Tensor] = []
     with _ONE_PASS, torch.inference_mode():
         # cloned, since an in-place ReLU after the layer would overwrite what was caught
-        handle = network.get_submodule(layer).register_forward_hook(
-            lambda m, i, out: caught.append(out.clone())
-        )
+        handle = network.get_submodule(layer).register_forward_hook(lambda m, i, out: caught.append(out.clone()))
         try:
             network(batch)
         finally:
@@ -200,9 +192,7 @@ def model_map(picture: Picture, model_name: str, layer: str) -> FeatureMap:
     known = layers(model_name)
     if layer not in known:
         near = difflib.get_close_matches(str(layer), known, n=3, cutoff=0.0)
-        raise InputError(
-            f"{model_name} has no layer {str(layer)[:60]!r} that gives a map: try {', '.join(near)}."
-        )
+        raise InputError(f"{model_name} has no layer {str(layer)[:60]!r} that gives a map: try {', '.join(near)}.")
     preset = weights.transforms()
     batch = _network_input(picture, preset.mean, preset.std)
     values = _run_to(_network(model_name, path, path.stat().st_mtime_ns), layer, batch)[0]

@@ -38,5 +38,5 @@ AVERAGE = Pooling(
     arithmetic="({sum}) / {n} = {y}",
     weights=average_weights,
     pool_windows=_average_windows,
-    may_count_padding=True,
+    uses=("count_include_pad",),
 )

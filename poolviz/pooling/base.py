@@ -65,8 +65,9 @@ class Pooling:
     # faster way over a map, with the same result; for a stochastic operator, the draw in training
     pool_windows: Callable[[Tensor, WindowGrid, Options], Tensor] | None = None
     stochastic: bool = False
+    uses: tuple[str, ...] = ()  # fields of Options that it reads, beside training and generator
     keeps_cells: bool = False  # no reduction at all: every cell is its own window
-    may_count_padding: bool = False  # understands count_include_pad
+
     for_maps: bool = True
     for_sequences: bool = False
 
@@ -112,8 +113,8 @@ def pool_cells(
     weights = pooling.weights(cells, valid, options)
     if pooling.stochastic and options.training:
         weights = draw_one(weights.detach(), draw_uniforms(weights.shape[:-2] + weights.shape[-1:], weights, options))
-    # 0 * inf is NaN, but a cell without weight must not speak
-    pooled = torch.where(weights == 0, 0.0, weights * cells).sum(dim=-2)
+    # 0 * inf is NaN, in the gradient too, but a cell without weight must not speak
+    pooled = (weights * torch.where(weights == 0, 0.0, cells)).sum(dim=-2)
     return pooled.to(x.dtype), weights
 
 
@@ -121,7 +122,6 @@ def pool_stacked(
     pooling: Pooling, x: Tensor, grid: WindowGrid, options: Options, return_weights: bool = False
 ) -> tuple[Tensor, Tensor | None]:
     """`pool_cells` over every window of a map x (N, C, *size), weights as `WindowGrid.stack` lays out cells."""
-    grid.require_cells()
     margin = grid.padding if options.count_include_pad else None
     return pool_cells(pooling, grid.stack(x), grid.inside_stacked(margin, x.device), options, return_weights)
 

@@ -150,6 +150,6 @@ def _operator(caller: str, name: str, x: Tensor, options: dict[str, object]) -> 
         raise TypeError(f"{caller}: unknown option {', '.join(wrong)}; options are {allowed}") from None
     except ValueError as error:
         raise ValueError(f"{caller}: {error}") from None
-    if settings.count_include_pad and not POOLINGS[name].may_count_padding:
+    if settings.count_include_pad and "count_include_pad" not in POOLINGS[name].uses:
         raise ValueError(f"{caller}: count_include_pad is for 'average'; padding never counts in {name!r}")
     return POOLINGS[name], settings

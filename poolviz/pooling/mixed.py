@@ -25,4 +25,5 @@ MIXED = Pooling(
     colour="#7F3C8D",
     arithmetic="{wx} = {y}",
     weights=_mixed_weights,
+    uses=("mix",),
 )

@@ -38,4 +38,5 @@ LP = Pooling(
     colour="#8C6D31",
     arithmetic="({sum^p})^(1/p) = {y}",
     reduce=_lp,
+    uses=("p",),
 )

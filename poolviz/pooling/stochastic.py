@@ -195,7 +195,6 @@ def scatter_gradient(gradient: Tensor, x: Tensor, grid: WindowGrid, positions: T
 
 
 def _draw_windows(x: Tensor, grid: WindowGrid, options: Options, softmax: bool) -> Tensor:
-    grid.require_cells()
     return _DrawCells.apply(x, grid, options, softmax)
 
 
@@ -203,7 +202,8 @@ STOCHASTIC = Pooling(
     name="stochastic",
     label="Stochastic",
     family="stochastic",
-    formula=r"S = a_l,\; l \sim p_i = \frac{a_i}{\sum_{k \in R} a_k} \quad\text{(test: } \sum_{i \in R} p_i a_i\text{)}",
+    formula=r"S = a_l,\; l \sim p_i = \frac{a_i}{\sum_{k \in R} a_k}"
+    r" \quad\text{(test: } \sum_{i \in R} p_i a_i\text{)}",
     paper="Zeiler, Fergus (2013), ICLR",
     colour="#009E73",
     arithmetic="{wx} = {y}",
@@ -223,6 +223,7 @@ SOFTMAX_STOCHASTIC = Pooling(
     weights=softmax_weights,
     pool_windows=partial(_draw_windows, softmax=True),
     stochastic=True,
+    uses=("temperature",),
 )
 SOFTPOOL = Pooling(
     name="softpool",
@@ -233,4 +234,5 @@ SOFTPOOL = Pooling(
     colour="#E69F00",
     arithmetic="{wx} = {y}",
     weights=softmax_weights,
+    uses=("temperature",),
 )

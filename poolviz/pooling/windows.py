@@ -98,7 +98,7 @@ class WindowGrid:
         inside = self.inside(margin, device).flatten(len(self.size))
         return inside.movedim(-1, -2)
 
-    def require_cells(self) -> None:
+    def require_cells(self, caller: str) -> None:
         """Raise ValueError when dilation steps over the whole input, so that a window holds padding only."""
         if max(self.dilation) == 1:
             return
@@ -106,7 +106,7 @@ class WindowGrid:
         if empty.any():
             where = tuple(empty.nonzero()[0].tolist())
             raise ValueError(
-                f"the window of output cell {where} holds no cell of the input, only padding "
+                f"{caller}: the window of output cell {where} holds no cell of the input, only padding "
                 f"(size {self.size}, kernel_size {self.kernel_size}, dilation {self.dilation}); use a smaller dilation"
             )
 
@@ -155,7 +155,9 @@ def window_grid(
                 f"(+ 2 x {p} of padding); use a smaller kernel or a larger map"
             )
         output.append(count)
-    return WindowGrid(tuple(size), kernel, step, pad, spacing, ceil_mode, tuple(output))
+    grid = WindowGrid(tuple(size), kernel, step, pad, spacing, ceil_mode, tuple(output))
+    grid.require_cells(caller)  # torch's max pooling lets it pass and then writes out of bounds in its backward
+    return grid
 
 
 def windows2d(
@@ -191,7 +193,7 @@ def _output_length(length: int, span: int, stride: int, padding: int, ceil_mode:
 
 
 def _per_axis(caller: str, name: str, value: int | Sequence[int], dims: int, least: int) -> tuple[int, ...]:
-    values = (value,) * dims if isinstance(value, int) else tuple(value)
+    values = tuple(value) if isinstance(value, Sequence) else (value,) * dims
     if len(values) == 1:
         values *= dims
     if len(values) != dims or not all(isinstance(v, int) and not isinstance(v, bool) for v in values):

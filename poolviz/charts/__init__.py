@@ -1,0 +1,1 @@
+"""Tensors -> tables -> charts; pure functions, no Streamlit."""

@@ -1,0 +1,140 @@
+"""What the stage shows: an input map, operators' outputs beside it, and panels that explain them; as plain data.
+
+The stage is the canvas component on which hovering one cell shows its window everywhere. All numbers are computed
+by torch and travel with the picture, so hovering never asks the server.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from poolviz.charts.colour import DIVERGING, PALETTES, signed_range
+from poolviz.pooling import POOLINGS, WindowGrid
+
+
+@dataclass(frozen=True)
+class Output:
+    """One operator at work on one channel."""
+
+    name: str  # registry key
+    values: Tensor  # (H_out, W_out)
+    weights: Tensor  # (H_out, W_out, kh, kw); the effective gradient where the operator is no weighted sum
+    probabilities: Tensor | None  # (H_out, W_out, kh, kw) of a stochastic operator, else None
+    drawn: bool  # training mode of a stochastic operator: weights are one-hot draws
+    note: str = ""  # one line under the picture
+
+
+@dataclass(frozen=True)
+class Panel:
+    """An explaining picture that shares the stage's cell."""
+
+    title: str
+    values: Tensor  # (H, W), the size of the input or of the output
+    space: str  # "input": the window is outlined; "output": the cell is
+    signed: bool  # diverging around 0, or sequential from 0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Everything that is drawn together, on one colour scale."""
+
+    title: str  # caption of downloads: input, map, channel, setting
+    values: Tensor  # (H, W), the channel that is pooled
+    grid: WindowGrid
+    outputs: Sequence[Output]
+    panels: Sequence[Panel] = ()
+    palette: str = "viridis"
+
+    @property
+    def signed(self) -> bool:
+        """Diverging colours where the channel or any output is negative."""
+        return self.value_range[0] < 0
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """One scale for all maps that are compared; symmetric around 0 where signed."""
+        maps = [self.values, *(output.values for output in self.outputs)]
+        finite = torch.cat([m.flatten()[m.flatten().isfinite()] for m in maps])
+        if finite.numel() == 0:
+            return 0.0, 1.0
+        low, high = float(finite.min()), float(finite.max())
+        if low < 0:
+            return signed_range(low, high)
+        return (0.0, high) if high > 0 else (0.0, 1.0)
+
+    def ramp(self, signed: bool) -> tuple[str, ...]:
+        """Colour anchors, lowest value first."""
+        return DIVERGING if signed else PALETTES[self.palette]
+
+
+def panel_range(panel: Panel) -> tuple[float, float]:
+    """Colour range of an explaining panel: its own, as its unit differs from the maps'."""
+    finite = panel.values[panel.values.isfinite()]
+    low, high = (float(finite.min()), float(finite.max())) if finite.numel() else (0.0, 0.0)
+    if panel.signed:
+        return signed_range(low, high)
+    return 0.0, high if high > 0 else 1.0
+
+
+def payload(stage: Stage, cell: tuple[int, int], largest_panel: int = 420) -> dict[str, Any]:
+    """The stage as JSON for the component; `cell` is the output cell that is shown first."""
+    grid = stage.grid
+    return {
+        "title": stage.title,
+        "input": _map(stage.values),
+        "range": list(stage.value_range),
+        "ramp": list(stage.ramp(stage.signed)),
+        "grid": {
+            "kernel": list(grid.kernel_size),
+            "stride": list(grid.stride),
+            "padding": list(grid.padding),
+            "dilation": list(grid.dilation),
+            "output": list(grid.output_size),
+        },
+        "outputs": [_output(output) for output in stage.outputs],
+        "panels": [
+            {
+                **_map(panel.values),
+                "title": panel.title,
+                "note": panel.note,
+                "space": panel.space,
+                "range": list(panel_range(panel)),
+                "ramp": list(stage.ramp(panel.signed)),
+            }
+            for panel in stage.panels
+        ],
+        "cell": list(cell),
+        "largest": largest_panel,
+    }
+
+
+def _output(output: Output) -> dict[str, Any]:
+    pooling = POOLINGS[output.name]
+    kind = "drawn" if output.drawn else "weight" if pooling.is_weighted_sum else "gradient"
+    return {
+        **_map(output.values),
+        "title": pooling.label,
+        "note": output.note,
+        "colour": pooling.colour,
+        "arithmetic": pooling.arithmetic,
+        "kind": kind,
+        "keepsCells": pooling.keeps_cells,
+        "weights": _floats(output.weights),
+        "probabilities": None if output.probabilities is None else _floats(output.probabilities),
+    }
+
+
+def _map(values: Tensor) -> dict[str, Any]:
+    height, width = values.shape
+    return {"height": height, "width": width, "values": _floats(values)}
+
+
+def _floats(values: Tensor) -> str:
+    return base64.b64encode(values.detach().to(torch.float32).contiguous().numpy().tobytes()).decode()

@@ -1,0 +1,20 @@
+"""Components of ours that run in the browser: registered once at import, mounted by pages."""
+
+from pathlib import Path
+
+import streamlit as st
+
+_HERE = Path(__file__).parent
+
+
+def _read(*names: str) -> str:
+    return "\n".join((_HERE / name).read_text(encoding="utf-8") for name in names)
+
+
+mount_stage = st.components.v2.component(
+    "poolviz_stage",
+    html=_read("stage.html"),
+    css=_read("stage.css"),
+    js=_read("heatmap.js", "stage.js"),
+)
+mount_pad = st.components.v2.component("poolviz_pad", html=_read("pad.html"), css=_read("pad.css"), js=_read("pad.js"))

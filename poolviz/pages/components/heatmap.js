@@ -1,0 +1,116 @@
+// Heatmaps on a canvas: decoding, colour, numbers in cells, outlines. Knows nothing of pooling or of Streamlit.
+
+function decodeFloats(base64) {
+  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  return new Float32Array(bytes.buffer);
+}
+
+// Four significant digits, as a person would write them: 0.25, 13, 1.2e-7.
+function formatNumber(value) {
+  if (Number.isNaN(value)) return "NaN";
+  if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
+  const size = Math.abs(value);
+  const text = size !== 0 && (size < 1e-3 || size >= 1e6) ? value.toExponential(2) : String(+value.toPrecision(4));
+  return text.replace("-", "−");
+}
+
+function hexToRgb(hex) {
+  const n = parseInt(hex.slice(1), 16);
+  return [n >> 16, (n >> 8) & 255, n & 255];
+}
+
+// 256 colours between evenly spaced anchors.
+function buildRamp(anchors) {
+  const stops = anchors.map(hexToRgb);
+  return Array.from({ length: 256 }, (_, i) => {
+    const at = (i / 255) * (stops.length - 1);
+    const low = Math.min(Math.floor(at), stops.length - 2);
+    return stops[low].map((c, k) => Math.round(c + (stops[low + 1][k] - c) * (at - low)));
+  });
+}
+
+function colourOf(value, range, ramp) {
+  if (Number.isNaN(value)) return null;
+  const span = range[1] - range[0];
+  const share = span > 0 ? (value - range[0]) / span : 0;
+  return ramp[Math.max(0, Math.min(255, Math.round(share * 255)))];
+}
+
+// Black or white, whichever reads better on a colour (WCAG relative luminance).
+function inkOn([r, g, b]) {
+  const linear = [r, g, b].map((c) => ((c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] > 0.179 ? "#000" : "#fff";
+}
+
+// One pixel a cell; enlarged later without smoothing. NaN stays transparent.
+function paintCells(map, range, ramp) {
+  const canvas = document.createElement("canvas");
+  canvas.width = map.width;
+  canvas.height = map.height;
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(map.width, map.height);
+  map.values.forEach((value, i) => {
+    const rgb = colourOf(value, range, ramp);
+    if (rgb) image.data.set([...rgb, 255], 4 * i);
+  });
+  context.putImageData(image, 0, 0);
+  return canvas;
+}
+
+function hatch(context, x, y, width, height, colour) {
+  context.save();
+  context.beginPath();
+  context.rect(x, y, width, height);
+  context.clip();
+  context.strokeStyle = colour;
+  context.globalAlpha = 0.35;
+  context.lineWidth = 1;
+  context.beginPath();
+  for (let d = -height; d < width; d += 7) {
+    context.moveTo(x + d, y + height);
+    context.lineTo(x + d + height, y);
+  }
+  context.stroke();
+  context.restore();
+}
+
+// A dark line between two light ones can be seen on every colour of the ramp.
+function outline(context, x, y, width, height, accent) {
+  context.save();
+  context.lineJoin = "miter";
+  for (const [colour, line] of [["#fff", 5], ["#000", 3.4], [accent, 2]]) {
+    context.strokeStyle = colour;
+    context.lineWidth = line;
+    context.strokeRect(x, y, width, height);
+  }
+  context.restore();
+}
+
+// Size a canvas in CSS pixels, sharp on any screen; returns its context in CSS pixels.
+function fitCanvas(canvas, width, height) {
+  const ratio = window.devicePixelRatio || 1;
+  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
+    canvas.style.width = `${width}px`;
+    canvas.style.height = `${height}px`;
+  }
+  const context = canvas.getContext("2d");
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, width, height);
+  return context;
+}
+
+// Numbers inside the cells, where there is room for them.
+function writeNumbers(context, map, range, ramp, left, top, cell, font) {
+  if (cell < 26) return;
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  map.values.forEach((value, i) => {
+    const text = formatNumber(value);
+    context.font = `${Math.min(15, Math.max(9, (cell * 1.5) / Math.max(3, text.length)))}px ${font}`;
+    const rgb = colourOf(value, range, ramp);
+    context.fillStyle = rgb ? inkOn(rgb) : "#888";
+    context.fillText(text, left + ((i % map.width) + 0.5) * cell, top + (Math.floor(i / map.width) + 0.5) * cell);
+  });
+}

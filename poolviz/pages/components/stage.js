@@ -1,0 +1,483 @@
+// The stage: an input map, the operators' outputs beside it, and one cell that is shown in all of them.
+// Hover, arrows, stepping, playing and scrubbing stay in the browser; only a click (pin) tells the server.
+
+const stages = new WeakMap(); // component root -> its state, because this module runs again at each data change
+
+export default function (component) {
+  const { data, parentElement, setStateValue } = component;
+  const root = parentElement.querySelector(".stage");
+  let stage = stages.get(root);
+  if (!stage) {
+    stage = { root, cell: null, pinned: null, told: null, timer: null, cards: [] };
+    stages.set(root, stage);
+    buildTransport(stage);
+    stage.observer = new ResizeObserver(() => layout(stage));
+    stage.observer.observe(root);
+  }
+  stage.pin = (cell) => pin(stage, cell, setStateValue);
+  receive(stage, data);
+  return () => {
+    clearInterval(stage.timer);
+    stage.observer.disconnect();
+    stages.delete(root);
+  };
+}
+
+function receive(stage, data) {
+  stage.data = data;
+  stage.maps = [readMap({ ...data.input, title: "Input", range: data.range, ramp: data.ramp, space: "input", role: "input" })];
+  for (const o of data.outputs) {
+    const read = readMap({ ...o, range: data.range, ramp: data.ramp, role: "output", space: o.keepsCells ? "input" : "output" });
+    read.weights = decodeFloats(o.weights);
+    read.probabilities = o.probabilities && decodeFloats(o.probabilities);
+    stage.maps.push(read);
+  }
+  for (const p of data.panels) stage.maps.push(readMap({ ...p, role: "panel" }));
+  const [rows, columns] = data.grid.output;
+  const told = data.cell.join();
+  if (told !== stage.told) stage.pinned = data.cell;
+  stage.told = told;
+  stage.pinned = [Math.min(stage.pinned[0], rows - 1), Math.min(stage.pinned[1], columns - 1)];
+  if (!stage.timer || !stage.cell) stage.cell = stage.pinned;
+  stage.cell = [Math.min(stage.cell[0], rows - 1), Math.min(stage.cell[1], columns - 1)];
+  stage.scrub.max = rows * columns - 1;
+  stage.row.max = rows - 1;
+  stage.column.max = columns - 1;
+  buildCards(stage);
+  drawLegend(stage);
+  stage.width = 0;
+  layout(stage);
+}
+
+function readMap(map) {
+  const read = { ...map, values: decodeFloats(map.values) };
+  read.rampColours = buildRamp(map.ramp);
+  read.picture = paintCells(read, map.range, read.rampColours);
+  return read;
+}
+
+// ---- building the page once per data change; user text goes through textContent only
+
+function element(tag, className, text) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+function buildCards(stage) {
+  const holders = { main: stage.root.querySelector(".main"), more: stage.root.querySelector(".more") };
+  const shape = stage.maps.map((m) => `${m.role}:${m.title}`).join("|");
+  if (shape !== stage.shape) {
+    holders.main.replaceChildren();
+    holders.more.replaceChildren();
+    stage.cards = stage.maps.map((map) => buildCard(stage, map, map.role === "panel" ? holders.more : holders.main));
+    stage.shape = shape;
+  }
+  stage.cards.forEach((card, i) => {
+    const map = stage.maps[i];
+    card.map = map;
+    card.size.textContent = `${map.height} × ${map.width}`;
+    card.note.textContent = map.note || "";
+    card.canvas.setAttribute("aria-label", `${map.title}, ${map.height} by ${map.width} cells. Arrow keys move the cell.`);
+  });
+  stage.root.querySelector(".more-block").hidden = !stage.data.panels.length;
+}
+
+function buildCard(stage, map, holder) {
+  const node = element("section", `card ${map.role}`);
+  const head = element("header");
+  const name = element("h4", "", map.title);
+  if (map.colour) name.style.setProperty("--operator", map.colour);
+  const size = element("span", "size");
+  head.append(name, size);
+  const canvas = element("canvas", "map");
+  canvas.tabIndex = 0;
+  canvas.setAttribute("role", "img");
+  const note = element("p", "note");
+  const window_ = element("canvas", "window");
+  const words = element("p", "words");
+  node.append(head, canvas, note, window_, words);
+  if (map.role === "panel") window_.remove();
+  holder.append(node);
+  const card = { node, canvas, size, note, window: window_, words, map };
+  canvas.onpointermove = (event) => {
+    if (event.pointerType === "mouse" && !stage.timer) show(stage, cellAt(stage, card, event));
+  };
+  canvas.onpointerleave = () => stage.timer || show(stage, stage.pinned);
+  canvas.onclick = (event) => {
+    pause(stage);
+    stage.pin(cellAt(stage, card, event));
+  };
+  canvas.onkeydown = (event) => moveByKey(stage, event);
+  return card;
+}
+
+function buildTransport(stage) {
+  const find = (name) => stage.root.querySelector(`[data-control="${name}"]`);
+  stage.play = find("play");
+  stage.scrub = find("scrub");
+  stage.row = find("row");
+  stage.column = find("column");
+  stage.live = stage.root.querySelector(".live");
+  stage.play.onclick = () => (stage.timer ? pause(stage, true) : play(stage));
+  find("back").onclick = () => step(stage, -1);
+  find("next").onclick = () => step(stage, 1);
+  stage.scrub.oninput = () => {
+    pause(stage);
+    show(stage, cellOfIndex(stage, +stage.scrub.value));
+  };
+  stage.scrub.onchange = () => stage.pin(cellOfIndex(stage, +stage.scrub.value));
+  for (const input of [stage.row, stage.column]) {
+    input.onchange = () => {
+      pause(stage);
+      const bound = (box) => Math.max(0, Math.min(+box.max, Math.round(+box.value || 0)));
+      stage.pin([bound(stage.row), bound(stage.column)]);
+      announce(stage);
+    };
+  }
+}
+
+// ---- which cell
+
+function cellOfIndex(stage, index) {
+  const columns = stage.data.grid.output[1];
+  return [Math.floor(index / columns), index % columns];
+}
+
+function indexOfCell(stage, [r, c]) {
+  return r * stage.data.grid.output[1] + c;
+}
+
+// The output cell under the pointer; over the input, the cell whose window has its centre nearest.
+function cellAt(stage, card, event) {
+  const box = card.canvas.getBoundingClientRect();
+  const { kernel, stride, padding, dilation, output } = stage.data.grid;
+  const at = [(event.clientY - box.top - card.top) / card.cell, (event.clientX - box.left - card.left) / card.cell];
+  return at.map((position, axis) => {
+    let index = Math.floor(position);
+    if (card.map.space === "input") {
+      const middle = (dilation[axis] * (kernel[axis] - 1) + 1) / 2;
+      index = Math.round((position + padding[axis] - middle) / stride[axis]);
+    }
+    return Math.max(0, Math.min(output[axis] - 1, index));
+  });
+}
+
+function pin(stage, cell, setStateValue) {
+  stage.pinned = cell;
+  show(stage, cell);
+  if (cell.join() !== stage.told) {
+    stage.told = cell.join();
+    setStateValue("cell", cell.join());
+  }
+}
+
+function step(stage, by) {
+  pause(stage);
+  const count = stage.data.grid.output[0] * stage.data.grid.output[1];
+  stage.pin(cellOfIndex(stage, (indexOfCell(stage, stage.cell) + by + count) % count));
+  announce(stage);
+}
+
+function moveByKey(stage, event) {
+  const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+  const move = moves[event.key];
+  if (!move) return;
+  event.preventDefault();
+  pause(stage);
+  const bound = (value, axis) => Math.max(0, Math.min(stage.data.grid.output[axis] - 1, value));
+  const cell = stage.cell.map((value, axis) => bound(value + move[axis], axis));
+  stage.pinned = cell;
+  show(stage, cell);
+  announce(stage);
+  clearTimeout(stage.settle); // a held key must not send a message a step
+  stage.settle = setTimeout(() => stage.pin(cell), 400);
+}
+
+function play(stage) {
+  const count = stage.data.grid.output[0] * stage.data.grid.output[1];
+  const pace = Math.max(60, Math.min(700, 20000 / count)); // a whole map in about 20 s
+  stage.play.textContent = "⏸ Pause";
+  stage.timer = setInterval(() => show(stage, cellOfIndex(stage, (indexOfCell(stage, stage.cell) + 1) % count)), pace);
+}
+
+function pause(stage, pinHere = false) {
+  if (!stage.timer) return;
+  clearInterval(stage.timer);
+  stage.timer = null;
+  stage.play.textContent = "▶ Play";
+  if (pinHere) stage.pin(stage.cell);
+}
+
+// ---- drawing
+
+function layout(stage) {
+  const width = stage.root.clientWidth;
+  if (!width || !stage.data || Math.abs(width - stage.width) < 1) return;
+  stage.width = width;
+  const style = getComputedStyle(stage.root);
+  const variable = (name, fallback) => style.getPropertyValue(name).trim() || fallback;
+  stage.ink = variable("--st-text-color", "#222");
+  stage.accent = variable("--st-primary-color", "#e33");
+  stage.paper = variable("--st-secondary-background-color", "#eee");
+  stage.font = variable("--st-font", "sans-serif");
+  const gap = 20;
+  const mains = stage.cards.filter((card) => card.map.role !== "panel").length;
+  const fit = (count) => (width - gap * (count - 1)) / count;
+  // all beside one another where a picture stays readable, else in rows of equal length
+  let columns = mains;
+  while (columns > 1 && fit(columns) < 205) columns -= 1;
+  columns = Math.ceil(mains / Math.ceil(mains / columns));
+  const side = Math.floor(Math.min(stage.data.largest, fit(columns)));
+  stage.root.style.setProperty("--side", `${side}px`);
+  const { padding } = stage.data.grid;
+  for (const card of stage.cards) {
+    const pads = card.map.role === "input" ? padding : [0, 0];
+    const rows = card.map.height + 2 * pads[0];
+    const cells = card.map.width + 2 * pads[1];
+    card.cell = Math.min(side / cells, side / rows);
+    card.left = pads[1] * card.cell + (side - cells * card.cell) / 2;
+    card.top = pads[0] * card.cell;
+    card.height = rows * card.cell;
+    card.side = side;
+  }
+  show(stage, stage.cell);
+}
+
+function show(stage, cell) {
+  stage.cell = cell;
+  stage.scrub.value = indexOfCell(stage, cell);
+  if (stage.root.getRootNode().activeElement !== stage.row) stage.row.value = cell[0];
+  if (stage.root.getRootNode().activeElement !== stage.column) stage.column.value = cell[1];
+  cancelAnimationFrame(stage.frame);
+  stage.frame = requestAnimationFrame(() => {
+    stage.window = readWindow(stage, cell);
+    for (const card of stage.cards) {
+      drawMap(stage, card);
+      if (card.map.role === "input") drawWindow(stage, card);
+      else if (card.map.role === "output") drawWeights(stage, card);
+      else card.words.textContent = panelWords(stage, card.map);
+    }
+    stage.root.dataset.cell = cell.join();
+    stage.root.dataset.painted = String(1 + Number(stage.root.dataset.painted || 0));
+  });
+}
+
+// Positions and values of the cells in the window of an output cell, in row-major order; value null is padding.
+function readWindow(stage, [r, c]) {
+  const { kernel, stride, padding, dilation } = stage.data.grid;
+  const { width, height, values } = stage.maps[0];
+  const cells = [];
+  for (let i = 0; i < kernel[0]; i++) {
+    for (let j = 0; j < kernel[1]; j++) {
+      const y = r * stride[0] - padding[0] + i * dilation[0];
+      const x = c * stride[1] - padding[1] + j * dilation[1];
+      const inside = y >= 0 && y < height && x >= 0 && x < width;
+      cells.push({ y, x, value: inside ? values[y * width + x] : null });
+    }
+  }
+  return cells;
+}
+
+function drawMap(stage, card) {
+  const { map, cell, left, top } = card;
+  const context = fitCanvas(card.canvas, card.side, card.height);
+  context.imageSmoothingEnabled = false;
+  context.drawImage(map.picture, left, top, map.width * cell, map.height * cell);
+  if (map.role === "input" && top + left > 0) drawPadding(stage, card, context);
+  writeNumbers(context, map, map.range, map.rampColours, left, top, cell, stage.font);
+  if (map.space === "output") {
+    const [r, c] = stage.cell;
+    outline(context, left + c * cell, top + r * cell, cell, cell, stage.accent);
+    return;
+  }
+  const { dilation } = stage.data.grid;
+  const first = stage.window[0];
+  const last = stage.window[stage.window.length - 1];
+  if (Math.max(...dilation) > 1) {
+    for (const at of stage.window) outline(context, left + at.x * cell, top + at.y * cell, cell, cell, stage.accent);
+  } else {
+    const size = [(last.x - first.x + 1) * cell, (last.y - first.y + 1) * cell];
+    outline(context, left + first.x * cell, top + first.y * cell, ...size, stage.accent);
+  }
+}
+
+function drawPadding(stage, card, context) {
+  const [above, beside] = stage.data.grid.padding.map((p) => p * card.cell);
+  const { width, height } = card.map;
+  const [w, h] = [width * card.cell, height * card.cell];
+  const x = card.left - beside;
+  for (const [px, py, pw, ph] of [
+    [x, 0, w + 2 * beside, above],
+    [x, above + h, w + 2 * beside, above],
+    [x, above, beside, h],
+    [card.left + w, above, beside, h],
+  ]) {
+    if (pw > 0 && ph > 0) hatch(context, px, py, pw, ph, stage.ink);
+  }
+}
+
+const STRIP = 118; // height of the window picture and of the bars, so that both stand on one line
+
+function drawWindow(stage, card) {
+  const [rows, columns] = stage.data.grid.kernel;
+  const context = fitCanvas(card.window, card.side, STRIP);
+  const cell = Math.min(STRIP / rows, card.side / columns, 58);
+  const left = (card.side - cell * columns) / 2;
+  const values = Float32Array.from(stage.window, (at) => (at.value === null ? NaN : at.value));
+  const map = { width: columns, height: rows, values };
+  stage.window.forEach((at, i) => {
+    const [x, y] = [left + (i % columns) * cell, Math.floor(i / columns) * cell];
+    const rgb = at.value === null ? null : colourOf(at.value, card.map.range, card.map.rampColours);
+    if (rgb) {
+      context.fillStyle = `rgb(${rgb})`;
+      context.fillRect(x, y, Math.ceil(cell), Math.ceil(cell));
+    } else {
+      hatch(context, x, y, cell, cell, stage.ink);
+      values[i] = NaN;
+    }
+  });
+  context.save();
+  const shown = { ...map, values: Float32Array.from(values) };
+  if (cell >= 26) writeWindowNumbers(context, shown, stage, card, left, cell);
+  context.restore();
+  const [r, c] = stage.cell;
+  const padded = stage.window.filter((at) => at.value === null).length;
+  const first = stage.window[0];
+  const last = stage.window[stage.window.length - 1];
+  const span = `rows ${first.y}–${last.y}, columns ${first.x}–${last.x}`.replace(/-(\d)/g, "−$1");
+  card.words.textContent = `Window of output (${r}, ${c}): ${span}${padded ? `; ${padded} of ${stage.window.length} cells are padding` : ""}`;
+}
+
+function writeWindowNumbers(context, map, stage, card, left, cell) {
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  map.values.forEach((value, i) => {
+    const at = stage.window[i];
+    const text = at.value === null ? "pad" : formatNumber(value);
+    context.font = `${Math.min(16, Math.max(9, (cell * 1.45) / Math.max(3, text.length)))}px ${stage.font}`;
+    const rgb = at.value === null ? null : colourOf(value, card.map.range, card.map.rampColours);
+    context.fillStyle = rgb ? inkOn(rgb) : stage.ink;
+    context.fillText(text, left + ((i % map.width) + 0.5) * cell, (Math.floor(i / map.width) + 0.5) * cell);
+  });
+}
+
+// One bar a cell of the window, in reading order, on one scale for all operators; a drawn cell stands before its odds.
+function drawWeights(stage, card) {
+  const { map } = card;
+  const context = fitCanvas(card.window, card.side, STRIP);
+  const explained = explain(stage, map);
+  const bars = explained.bars;
+  const base = explained.lowest < 0 ? STRIP / 2 : STRIP - 16;
+  const most = Math.max(1, explained.largest);
+  const room = (explained.lowest < 0 ? STRIP / 2 - 14 : STRIP - 34) / most;
+  const slot = Math.min(64, card.side / bars.length);
+  const left = (card.side - slot * bars.length) / 2;
+  context.textAlign = "center";
+  bars.forEach((bar, i) => {
+    const x = left + i * slot + slot * 0.12;
+    const width = slot * 0.76;
+    context.fillStyle = map.colour;
+    if (bar.odds !== null) {
+      context.globalAlpha = 0.35;
+      context.fillRect(x, base - bar.odds * room, width, bar.odds * room);
+      context.globalAlpha = 1;
+      if (bar.weight > 0) context.fillRect(x, base - bar.odds * room, width, bar.odds * room);
+    } else {
+      context.fillRect(x, base - Math.max(0, bar.weight) * room, width, Math.abs(bar.weight) * room);
+    }
+    const shown = bar.odds !== null ? bar.odds : bar.weight;
+    if (slot >= 30) {
+      context.fillStyle = stage.ink;
+      context.font = `12px ${stage.font}`;
+      context.textBaseline = "alphabetic";
+      context.fillText(bar.padding ? "pad" : shortShare(shown), x + width / 2, base - Math.max(0, shown) * room - 4);
+      context.globalAlpha = 0.75;
+      context.fillText(bar.padding ? "" : formatNumber(bar.value), x + width / 2, STRIP - 3);
+      context.globalAlpha = 1;
+    }
+  });
+  context.strokeStyle = stage.ink;
+  context.globalAlpha = 0.5;
+  context.beginPath();
+  context.moveTo(left, base + 0.5);
+  context.lineTo(left + slot * bars.length, base + 0.5);
+  context.stroke();
+  context.globalAlpha = 1;
+  card.words.textContent = explained.words;
+}
+
+function shortShare(value) {
+  if (value === 0 || value === 1) return String(value);
+  const text = Math.abs(value) < 0.005 ? value.toExponential(0) : value.toFixed(2);
+  return text.replace("-", "−");
+}
+
+// Bars and the sentence of arithmetic for one operator at the current cell.
+function explain(stage, map) {
+  const [r, c] = stage.cell;
+  const count = map.keepsCells ? 1 : stage.window.length;
+  const window_ = map.keepsCells ? [stage.window.find((at) => at.value !== null) || stage.window[0]] : stage.window;
+  const place = map.keepsCells ? window_[0].y * map.width + window_[0].x : indexOfCell(stage, [r, c]);
+  const result = map.values[place];
+  const bars = window_.map((at, i) => ({
+    value: at.value === null ? 0 : at.value,
+    padding: at.value === null,
+    weight: map.weights[place * count + i],
+    odds: map.probabilities && map.kind === "drawn" ? map.probabilities[place * count + i] : null,
+  }));
+  const heights = bars.map((bar) => bar.odds ?? bar.weight);
+  return { bars, largest: Math.max(...heights), lowest: Math.min(...heights), words: arithmetic(map, bars, result) };
+}
+
+function arithmetic(map, bars, result) {
+  const counted = bars.filter((bar) => !bar.padding || bar.weight > 0);
+  if (map.kind === "drawn") {
+    const drawn = bars.find((bar) => bar.weight > 0);
+    if (!drawn) return `nothing to draw from = ${formatNumber(result)}`;
+    return `drew ${formatNumber(drawn.value)}, which had p = ${shortShare(drawn.odds)}`;
+  }
+  const values = counted.map((bar) => formatNumber(bar.value));
+  const weighted = counted.filter((bar) => bar.weight !== 0);
+  const parts = {
+    x: join(values, ", "),
+    sum: join(values, " + "),
+    "sum^p": join(values.map((text) => `${text}^p`), " + "),
+    wx: weighted.length ? join(weighted.map((bar) => `${shortShare(bar.weight)} · ${formatNumber(bar.value)}`), " + ") : "no cell counts",
+    n: String(counted.length),
+    y: formatNumber(result),
+  };
+  const approximately = map.arithmetic.includes("{wx}") ? map.arithmetic.replace(" = ", " ≈ ") : map.arithmetic;
+  return approximately.replace(/\{([^}]+)\}/g, (whole, key) => parts[key] ?? whole);
+}
+
+// Large windows: the first terms, then how many there are.
+function join(texts, mark) {
+  return texts.length <= 9 ? texts.join(mark) : `${texts.slice(0, 6).join(mark)}${mark}… (${texts.length} cells)`;
+}
+
+function panelWords(stage, map) {
+  const [r, c] = stage.cell;
+  if (map.space === "output") return `at (${r}, ${c}): ${formatNumber(map.values[r * map.width + c])}`;
+  const inside = stage.window.filter((at) => at.value !== null);
+  const values = inside.map((at) => formatNumber(map.values[at.y * map.width + at.x]));
+  return `in the window: ${join(values, ", ")}`;
+}
+
+function announce(stage) {
+  requestAnimationFrame(() => {
+    const [r, c] = stage.cell;
+    const outputs = stage.cards.filter((card) => card.map.role === "output");
+    const words = outputs.map((card) => `${card.map.title}: ${card.words.textContent}`).join("; ");
+    stage.live.textContent = `Row ${r}, column ${c}. ${words}`;
+  });
+}
+
+function drawLegend(stage) {
+  const { range, ramp } = stage.data;
+  const legend = stage.root.querySelector(".legend");
+  legend.querySelector(".bar").style.background = `linear-gradient(90deg, ${ramp.join(",")})`;
+  legend.querySelector(".low").textContent = formatNumber(range[0]);
+  legend.querySelector(".high").textContent = formatNumber(range[1]);
+}

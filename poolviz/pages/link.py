@@ -1,0 +1,115 @@
+"""A page's state in its address: read once when a session starts, written back after each run.
+
+Values that are missing or bad fall back to their default, and each bad one is told in a sentence. Widgets use the
+parameter's name as their `key`, so the session holds every value once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+LONGEST_SHOWN = 40  # characters of a bad value that a notice repeats
+
+
+@dataclass(frozen=True)
+class Param:
+    """One value of the address."""
+
+    default: Any
+    parse: Callable[[str], Any]  # text -> value; ValueError says what is accepted
+    show: Callable[[Any], str] = str  # value -> text
+
+
+def choice(default: str, options: Sequence[str]) -> Param:
+    """One of `options`."""
+
+    def parse(text: str) -> str:
+        if text not in options:
+            raise ValueError(f"known are {', '.join(options)}")
+        return text
+
+    return Param(default, parse)
+
+
+def several(default: Sequence[str], options: Sequence[str], most: int) -> Param:
+    """Up to `most` of `options`, separated by commas."""
+
+    def parse(text: str) -> list[str]:
+        names = list(dict.fromkeys(text.split(",")))
+        if not set(names) <= set(options) or len(names) > most:
+            raise ValueError(f"known are {', '.join(options)}, at most {most} of them")
+        return names
+
+    return Param(list(default), parse, ",".join)
+
+
+def whole(default: int, low: int, high: int) -> Param:
+    """A whole number from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) <= 10 and low <= int(text) <= high):
+            raise ValueError(f"a whole number from {low} to {high} is needed")
+        return int(text)
+
+    return Param(default, parse)
+
+
+def one_of_numbers(default: float, options: Sequence[float]) -> Param:
+    """One of a slider's stops."""
+
+    def parse(text: str) -> float:
+        found = [option for option in options if f"{option:g}" == text]
+        if not found:
+            raise ValueError(f"the stops are {', '.join(f'{option:g}' for option in options)}")
+        return found[0]
+
+    return Param(default, parse, lambda value: f"{value:g}")
+
+
+def flag(default: bool) -> Param:
+    """`yes` or `no`."""
+
+    def parse(text: str) -> bool:
+        if text not in ("yes", "no"):
+            raise ValueError("yes or no is needed")
+        return text == "yes"
+
+    return Param(default, parse, lambda value: "yes" if value else "no")
+
+
+def text(parse: Callable[[str], Any], show: Callable[[Any], str]) -> Param:
+    """A value with a format of its own, absent by default."""
+    return Param(None, parse, show)
+
+
+def restore(params: dict[str, Param]) -> list[str]:
+    """Fill the session from the address on a session's first run; returns a notice for each bad value."""
+    notices = []
+    for name, param in params.items():
+        if name in st.session_state:
+            continue
+        st.session_state[name] = param.default
+        given = st.query_params.get(name)
+        if given is None:
+            continue
+        try:
+            st.session_state[name] = param.parse(given)
+        except ValueError as reason:
+            shown = given if len(given) <= LONGEST_SHOWN else given[:LONGEST_SHOWN] + "…"
+            notices.append(f"The link's {name} = {shown} could not be used ({reason}), so the default is shown.")
+    return notices
+
+
+def save(params: dict[str, Param], names: Iterable[str]) -> None:
+    """Write the values of `names` that differ from their default to the address, and nothing else."""
+    wanted = {}
+    for name in names:
+        value = st.session_state.get(name, params[name].default)
+        if value is not None and value != params[name].default:
+            wanted[name] = params[name].show(value)
+    if wanted != st.query_params.to_dict():
+        st.query_params.from_dict(wanted)
