@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
-from test_pooling_reference import GEOMETRIES, POOL, SIZE, TORCH_MAX, random_map, settings, unfolded
+from test_pooling_reference import GEOMETRIES, POOL, SIZE, TORCH_MAX, by_formula, random_map, settings, unfolded
 
 from poolviz.pooling import global_pool
 
@@ -66,17 +66,11 @@ def test_padding_does_not_count_unless_asked():
     assert not torch.equal(POOL[2](x, "average", 3, 2, 1), F.avg_pool2d(x, 3, 2, 1))
 
 
-@pytest.mark.parametrize("include", [False, True])
-@pytest.mark.parametrize("ceil_mode", [False, True])
-def test_dilated_average_equals_unfold(include, ceil_mode):
-    """torch has no dilated average; padding that counts is a zero that stands in the map."""
+def test_dilated_average_that_counts_padding_equals_a_map_with_zeros_around():
+    """torch has no dilated average to compare with; without padding it stands among the formulas."""
     x = random_map(2, 2, 9, 8)
-    values, valid = unfolded(F.pad(x, [1] * 4), 3, 2, 0, 2) if include else unfolded(x, 3, 2, 1, 2, ceil_mode)
-    if include and ceil_mode:
-        pytest.skip("the stand-in map has another last window in ceil_mode")
-    truth = values.sum(-1) / valid.sum(-1)
-    pooled = POOL[2](x, "average", 3, 2, 1, 2, ceil_mode, count_include_pad=include)
-    torch.testing.assert_close(pooled, truth)
+    pooled = POOL[2](x, "average", 3, 2, 1, 2, count_include_pad=True)
+    torch.testing.assert_close(pooled, unfolded(F.pad(x, [1] * 4), 3, 2, 0, 2)[0].mean(-1))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -137,25 +131,35 @@ def test_random_settings_agree_with_torch(size, kernel, stride, padding, dilatio
     """What torch pools, we pool to the same value and gradient; what it refuses, we refuse in a sentence."""
     dims, x = len(size), random_map(1, 2, *size)
     how = settings((kernel, stride, padding, dilation, ceil_mode))
-    agree(lambda t: TORCH_MAX[dims](t, **how), lambda t: POOL[dims](t, "max", **how), x, dims)
-    if dilation == 1:
-        theirs = torch_average
-        agree(
-            lambda t: theirs(dims, t, include, **how),
+    truth = None
+    with suppress(RuntimeError):
+        truth = TORCH_MAX[dims](x, **how)
+    # a window of padding alone: torch pools it to -inf, and its backward writes out of bounds
+    if truth is None or truth.isinf().any():
+        for name in ("max", "average", "softpool"):
+            with pytest.raises(ValueError, match=rf"^pool{dims}d: .*(kernel_size|stride|padding|dilation)"):
+                POOL[dims](x, name, **how)
+        return
+    assert_same(lambda t: POOL[dims](t, "max", **how), lambda t: TORCH_MAX[dims](t, **how), x, exact=True)
+    pooled = POOL[dims](x, "average", **how, count_include_pad=include)
+    assert pooled.shape == truth.shape and pooled.isfinite().all()
+    # the one map that torch's max pooling takes and its 3-D average does not
+    small = dims == 3 and any(k > n for k, n in zip(_triple(kernel), size, strict=True))
+    if dilation == 1 and not small:
+        assert_same(
             lambda t: POOL[dims](t, "average", **how, count_include_pad=include),
+            lambda t: torch_average(dims, t, include, **how),
             x,
-            dims,
+            exact=True,
         )
 
 
-def agree(theirs, ours, x, dims):
-    truth = None
-    with suppress(RuntimeError):
-        truth = theirs(x)
-    if truth is not None and truth.isinf().any():
-        truth = None  # a window of padding alone: torch pools it to -inf, and its backward writes out of bounds
-    if truth is None:
-        with pytest.raises(ValueError, match=rf"^pool{dims}d: .*(kernel_size|stride|padding|dilation)"):
-            ours(x)
-    else:
-        assert_same(ours, theirs, x, exact=True)
+def _triple(kernel):
+    return (kernel,) * 3 if isinstance(kernel, int) else kernel * (3 // len(kernel))
+
+
+def test_a_3d_map_smaller_than_the_kernel_is_averaged_though_torch_does_not():
+    x = random_map(2, 2, 2, 3, 4)
+    torch.testing.assert_close(POOL[3](x, "average", 3, 1, 1), by_formula("average", x, (3, 1, 1)))
+    included = POOL[3](x, "average", 3, 1, 1, count_include_pad=True)
+    torch.testing.assert_close(included, F.avg_pool3d(F.pad(x, [1] * 6), 3, 1))

@@ -21,7 +21,7 @@ def shift_rows(x: Tensor, setting: Setting, most: int) -> list[dict[str, Any]]:
     Stochastic operators keep their uniforms, so that the change is the shift's and not the draw's.
     """
     rows = []
-    for name in _names(setting):
+    for name in with_yardstick(setting.operators):
         changes = shift_changes(x, lambda z, name=name: setting.pool(z, name), range(most + 1))
         rows += [_row(name, shift=pixels, change=change) for pixels, change in enumerate(changes)]
     return rows
@@ -30,7 +30,7 @@ def shift_rows(x: Tensor, setting: Setting, most: int) -> list[dict[str, Any]]:
 def noise_rows(x: Tensor, setting: Setting) -> list[dict[str, Any]]:
     """Mean, least and greatest change over five noise seeds, for each level of Gaussian noise."""
     rows = []
-    for name in _names(setting):
+    for name in with_yardstick(setting.operators):
         table = noise_changes(x, lambda z, name=name: setting.pool(z, name), NOISE_LEVELS, NOISE_SEEDS)
         for level, changes in zip(NOISE_LEVELS, table, strict=True):
             mean = sum(changes) / len(changes)
@@ -38,31 +38,31 @@ def noise_rows(x: Tensor, setting: Setting) -> list[dict[str, Any]]:
     return rows
 
 
-def shift_chart() -> alt.Chart:
-    """Lines over the shift. Data set `shift`."""
+def shift_chart(operators: tuple[str, ...]) -> alt.Chart:
+    """Lines over the shift, one an operator. Data set `shift`."""
     x = alt.X("shift:Q", title="input moved right by (cells)", axis=alt.Axis(tickMinStep=1, format="d"))
     return (
         alt.Chart(alt.NamedData("shift"))
         .mark_line(point=alt.OverlayMarkDef(size=55), strokeWidth=2.5)
-        .encode(x=x, y=_change(), color=_colour())
+        .encode(x=x, y=_change(), color=_colour(operators))
         .properties(height=300)
     )
 
 
-def noise_chart() -> alt.LayerChart:
+def noise_chart(operators: tuple[str, ...]) -> alt.LayerChart:
     """Lines over the noise level with a band from the least to the greatest of five seeds. Data set `noise`."""
     base = alt.Chart(alt.NamedData("noise")).encode(
         x=alt.X("noise:Q", title="noise (standard deviation, share of the map's range)", axis=alt.Axis(format="%")),
-        color=_colour(),
+        color=_colour(operators),
     )
     band = base.mark_area(opacity=0.2).encode(y=_change("least:Q"), y2="most:Q")
     line = base.mark_line(point=alt.OverlayMarkDef(size=55), strokeWidth=2.5).encode(y=_change())
     return (band + line).properties(height=300)
 
 
-def _names(setting: Setting) -> list[str]:
-    # the unpooled map is the yardstick
-    return [*setting.operators, *(["none"] if "none" not in setting.operators else [])]
+def with_yardstick(operators: tuple[str, ...]) -> tuple[str, ...]:
+    """The operators and `none`: how much the map itself changes is what they are measured against."""
+    return operators if "none" in operators else (*operators, "none")
 
 
 def _row(name: str, **values: float) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def _change(field: str = "change:Q") -> alt.Y:
     return alt.Y(field, title="change of the output", axis=alt.Axis(format="%"))
 
 
-def _colour() -> alt.Color:
-    shown = [pooling for pooling in POOLINGS.values() if pooling.for_maps]
+def _colour(operators: tuple[str, ...]) -> alt.Color:
+    shown = [POOLINGS[name] for name in with_yardstick(operators)]
     scale = alt.Scale(domain=[p.label for p in shown], range=[p.colour for p in shown])
     return alt.Color("operator:N", scale=scale, legend=alt.Legend(orient="top", title=None, labelLimit=220))

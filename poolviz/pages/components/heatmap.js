@@ -74,11 +74,11 @@ function hatch(context, x, y, width, height, colour) {
   context.restore();
 }
 
-// A dark line between two light ones can be seen on every colour of the ramp.
-function outline(context, x, y, width, height, accent) {
+// White within black can be seen on every colour of the ramp, from the last row of a classroom too.
+function outline(context, x, y, width, height) {
   context.save();
   context.lineJoin = "miter";
-  for (const [colour, line] of [["#fff", 5], ["#000", 3.4], [accent, 2]]) {
+  for (const [colour, line] of [["#000", 6], ["#fff", 3]]) {
     context.strokeStyle = colour;
     context.lineWidth = line;
     context.strokeRect(x, y, width, height);

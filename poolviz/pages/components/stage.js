@@ -219,8 +219,6 @@ function layout(stage) {
   const style = getComputedStyle(stage.root);
   const variable = (name, fallback) => style.getPropertyValue(name).trim() || fallback;
   stage.ink = variable("--st-text-color", "#222");
-  stage.accent = variable("--st-primary-color", "#e33");
-  stage.paper = variable("--st-secondary-background-color", "#eee");
   stage.font = variable("--st-font", "sans-serif");
   const gap = 20;
   const mains = stage.cards.filter((card) => card.map.role !== "panel").length;
@@ -289,17 +287,17 @@ function drawMap(stage, card) {
   writeNumbers(context, map, map.range, map.rampColours, left, top, cell, stage.font);
   if (map.space === "output") {
     const [r, c] = stage.cell;
-    outline(context, left + c * cell, top + r * cell, cell, cell, stage.accent);
+    outline(context, left + c * cell, top + r * cell, cell, cell);
     return;
   }
   const { dilation } = stage.data.grid;
   const first = stage.window[0];
   const last = stage.window[stage.window.length - 1];
   if (Math.max(...dilation) > 1) {
-    for (const at of stage.window) outline(context, left + at.x * cell, top + at.y * cell, cell, cell, stage.accent);
+    for (const at of stage.window) outline(context, left + at.x * cell, top + at.y * cell, cell, cell);
   } else {
     const size = [(last.x - first.x + 1) * cell, (last.y - first.y + 1) * cell];
-    outline(context, left + first.x * cell, top + first.y * cell, ...size, stage.accent);
+    outline(context, left + first.x * cell, top + first.y * cell, ...size);
   }
 }
 

@@ -1,0 +1,81 @@
+"""The explorer: a feature map, the operators beside one another, one cell followed through all of them."""
+
+from __future__ import annotations
+
+import streamlit as st
+from torch import Tensor
+
+from poolviz.charts.compare import Setting, compare
+from poolviz.charts.stage import Stage, payload
+from poolviz.pages import link
+from poolviz.pages.choose_input import choose_channel, choose_map, choose_picture
+from poolviz.pages.choose_pooling import choose_setting
+from poolviz.pages.components import mount_stage
+from poolviz.pages.downloads import download_menu
+from poolviz.pages.facts import show_facts
+from poolviz.pages.lenses import SECTIONS, STAGE_LENSES
+from poolviz.pages.machine import machine_button
+from poolviz.pages.parameters import LENSES, PARAMS, bounds
+
+
+def page() -> None:
+    """Draw the page once for the current widgets; the address is read first and written last."""
+    notices = link.restore(PARAMS)
+    with st.sidebar:
+        picture, key, input_name = choose_picture()
+        feature_map, map_name = choose_map(picture, key)
+        channel = choose_channel(feature_map)
+        st.divider()
+        setting = choose_setting()
+        st.divider()
+        palette = st.segmented_control(
+            "Colours", ["viridis", "cividis", "grey"], required=True, width="stretch", **bounds("palette")
+        )
+        machine_button()
+    for notice in notices:
+        st.toast(notice, icon=":material/link_off:", duration="long")
+    values = feature_map.values
+    title = f"{input_name}, {map_name}"
+    if len(feature_map.channels) > 1:
+        title += f", channel {channel} ({feature_map.channels[channel]})"
+    _explore(values, channel, setting, title, palette)
+    link.save(PARAMS, PARAMS)
+
+
+def _explore(values: Tensor, channel: int, setting: Setting, title: str, palette: str) -> None:
+    if not setting.operators:
+        st.info("Choose an operator in the sidebar: max, average, stochastic, …", icon=":material/arrow_back:")
+        return
+    try:
+        stage = compare(values, channel, setting, f"{title}\n{setting.describe()}", palette)
+    except ValueError as error:
+        reason = str(error).removeprefix("pool2d: ")
+        st.warning(f"This setting is impossible: {reason}.", icon=":material/block:")
+        return
+    head, menu = st.columns([5, 1], vertical_alignment="center")
+    head.markdown(f"**{title[0].upper()}{title[1:]}** · {setting.describe()}")
+    lens = st.segmented_control(
+        "Look at", list(LENSES), format_func=LENSES.get, required=True, label_visibility="collapsed", **bounds("lens")
+    )
+    if lens in STAGE_LENSES:
+        stage = STAGE_LENSES[lens](stage, setting)
+    cell = _mount(stage)
+    with menu:
+        download_menu(stage)
+    if lens in SECTIONS:
+        st.divider()
+        SECTIONS[lens](stage.values, setting, cell)
+    show_facts(stage, setting)
+
+
+def _mount(stage: Stage) -> tuple[int, int]:
+    rows, columns = stage.grid.output_size
+    wanted = st.session_state["cell"] or (rows // 2, columns // 2)
+    cell = (min(wanted[0], rows - 1), min(wanted[1], columns - 1))
+    mount_stage(data=payload(stage, cell), key="stage", on_cell_change=_pinned)
+    return cell
+
+
+def _pinned() -> None:
+    row, column = st.session_state["stage"]["cell"].split(",")
+    st.session_state["cell"] = (int(row), int(column))

@@ -1,0 +1,177 @@
+"""The page's lenses: what the stage adds, and what stands below it, for each way of looking at pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+import torch
+from torch import Tensor
+
+from poolviz.charts import chance, compare, invariance, pictures
+from poolviz.charts.compare import Setting
+from poolviz.charts.stage import Stage
+from poolviz.pages.choose_pooling import draw_again
+from poolviz.pages.parameters import DRAW_COUNTS, OPERATORS, bounds
+from poolviz.pages.show import show_chart
+from poolviz.pooling import POOLINGS, global_pool, windows2d
+
+
+def difference(stage: Stage, setting: Setting) -> Stage:
+    """Choose two outputs; their difference joins the stage, with a way to the widest."""
+    if len(setting.operators) < 2:
+        st.info("Choose two operators or more in the sidebar to see their difference.")
+        return stage
+    for name, fallback in (("first", 0), ("second", 1)):
+        if st.session_state[name] not in setting.operators:
+            st.session_state[name] = setting.operators[fallback]
+    left, right, button = st.columns([1, 1, 1.4], vertical_alignment="bottom")
+    first, second = (
+        setting.operators.index(
+            column.selectbox(label, setting.operators, format_func=lambda n: POOLINGS[n].label, **bounds(key))
+        )
+        for column, label, key in ((left, "Output of", "first"), (right, "minus output of", "second"))
+    )
+    try:
+        shown = compare.with_difference(stage, first, second)
+    except ValueError as error:
+        st.warning(str(error))
+        return stage
+    button.button(
+        "Go to the cell where they disagree most",
+        on_click=_go,
+        args=(compare.widest_difference(stage, first, second),),
+        icon=":material/my_location:",
+    )
+    return shown
+
+
+def _go(cell: tuple[int, int]) -> None:
+    st.session_state["cell"] = cell
+
+
+def gradient(stage: Stage, setting: Setting) -> Stage:
+    """Each operator's gradient map joins the stage."""
+    st.caption(
+        "If every output cell receives a gradient of 1, this much arrives at each input cell. Max sends it to one cell "
+        "of a window, average to all alike, a stochastic draw to the drawn cell."
+    )
+    return compare.with_gradients(stage, setting)
+
+
+def overlap(stage: Stage, setting: Setting) -> Stage:
+    """The number of windows over each input cell joins the stage."""
+    return compare.with_coverage(stage)
+
+
+def chance_section(values: Tensor, setting: Setting, cell: tuple[int, int]) -> None:
+    """Draws from the pinned cell's window, against exact probabilities."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        stochastic = [name for name in OPERATORS if POOLINGS[name].stochastic]
+        name = st.selectbox(
+            "Draw with", stochastic, format_func=lambda n: POOLINGS[n].label, width=260, **bounds("chance")
+        )
+        count = st.select_slider(
+            "Number of draws", DRAW_COUNTS, format_func=lambda n: f"{n:,.0f}", width=360, **bounds("draws")
+        )
+        st.button("Draw again", on_click=draw_again, icon=":material/casino:", key="again_below")
+    window = windows2d(values[None, None], **setting.geometry())
+    cells = window.values[0, 0][cell][window.valid[cell]]
+    draws = chance.draw_window(cells, name, int(count), setting.seed, setting.temperature)
+    if draws is None:
+        st.info(
+            f"The window of output {cell} holds no positive cell: there is nothing to draw from and the output is 0. "
+            "Click another cell in the pictures above."
+        )
+        return
+    left, middle, right = st.columns(3, gap="medium")
+    with left:
+        st.markdown(f"**{count:,.0f} draws from the window of {cell}**  \nbars: share of the draws, ticks: probability")
+        words = "Share of the draws that fell on each cell of the window, beside its exact probability"
+        show_chart(chance.frequency_chart, alt=words, frequency=chance.frequency_rows(draws))
+    with middle:
+        mean = float(draws.means[-1])
+        st.markdown(
+            f"**Mean of draws {mean:.4g}, expectation {draws.expectation:.4g}**  \n"
+            "line: their distance, dashed: what 1/√N promises"
+        )
+        words = "Distance of the mean of N draws from the expectation against one over the square root of N"
+        show_chart(chance.convergence_chart, alt=words, convergence=chance.convergence_rows(draws))
+    with right:
+        _temperature(cells, setting)
+
+
+def _temperature(cells: Tensor, setting: Setting) -> None:
+    x = cells[None, None]
+    marks = [
+        {"name": POOLINGS[name].label.lower(), "output": float(global_pool(x, name))} for name in ("max", "average")
+    ]
+    now = float(global_pool(x, "softpool", temperature=setting.temperature))
+    st.markdown(
+        f"**Softmax weights at T = {setting.temperature:g} give {now:.4g}**  \nfrom max (cold) to average (hot)"
+    )
+    show_chart(
+        chance.temperature_chart,
+        alt="Softmax-weighted output of the window from low temperature, its maximum, to high, its average",
+        temperature=chance.temperature_rows(cells),
+        marks=marks,
+        now=[{"temperature": setting.temperature, "output": now}],
+    )
+
+
+def invariance_section(values: Tensor, setting: Setting, cell: tuple[int, int]) -> None:
+    """Change of the outputs under shifts and under noise."""
+    widest = min(16, values.shape[-1] - 1)
+    if st.session_state["shift"] > widest:
+        st.session_state["shift"] = widest
+    most = int(st.slider("Move the input by up to (cells)", 1, widest, width=360, **bounds("shift")))
+    x = values[None, None]
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.markdown("**Shift test**  \n0 % would be perfect invariance; “None” is the change of the map itself")
+        rows = invariance.shift_rows(x, setting, most)
+        words = "Relative change of each operator's output against the shift of the input"
+        show_chart(invariance.shift_chart, setting.operators, alt=words, shift=_finite(rows))
+    with right:
+        st.markdown("**Noise test**  \nmean of five noise seeds, band from the least to the greatest")
+        words = "Relative change of each operator's output against the level of noise"
+        show_chart(
+            invariance.noise_chart, setting.operators, alt=words, noise=_finite(invariance.noise_rows(x, setting))
+        )
+    st.caption("Change = ‖output after − output before‖ / ‖output before‖.")
+
+
+def _finite(rows: list[dict]) -> list[dict]:
+    return [row for row in rows if torch.tensor(row["change"]).isfinite()]
+
+
+def repeat_section(values: Tensor, setting: Setting, cell: tuple[int, int]) -> None:
+    """The same operator again and again, in pictures."""
+    times = int(st.slider("Apply it again, up to (times)", 1, 8, width=360, **bounds("times")))
+    low, high = float(values.min()), float(values.max())
+    stage = Stage("", values, setting.grid(values[None]), ())
+    value_range = (-max(-low, high), max(-low, high)) if low < 0 else (0.0, high or 1.0)
+    for name in setting.operators:
+        maps = compare.repeated(values[None], 0, setting, name, times)
+        st.markdown(f"**{POOLINGS[name].label}**: " + " → ".join(f"{m.shape[0]} × {m.shape[1]}" for m in maps))
+        tiles = [
+            pictures.Tile(f"{turn} ×" if turn else "Input", "", m, value_range, stage.ramp(low < 0))
+            for turn, m in enumerate(maps)
+        ]
+        with st.container(horizontal=True):
+            for tile in tiles:
+                st.image(pictures.picture_url(tile, 150), width=150, caption=tile.title)
+    if len(maps) <= times:
+        st.caption("It stops where the window no longer fits into the map.")
+
+
+STAGE_LENSES: dict[str, Callable[[Stage, Setting], Stage]] = {
+    "difference": difference,
+    "gradient": gradient,
+    "overlap": overlap,
+}
+SECTIONS: dict[str, Callable[[Tensor, Setting, tuple[int, int]], None]] = {
+    "chance": st.fragment(chance_section),
+    "invariance": st.fragment(invariance_section),
+    "repeat": st.fragment(repeat_section),
+}

@@ -1,0 +1,24 @@
+"""Show an Altair chart whose spec is built once and whose data change, and the ink that a theme asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _spec(builder: Callable[..., Any], arguments: tuple) -> dict[str, Any]:
+    return builder(*arguments).to_dict()
+
+
+def show_chart(builder: Callable[..., Any], *arguments: Any, alt: str, **datasets: list[dict[str, Any]]) -> None:
+    """Draw `builder(*arguments)` with its named data sets; `alt` says in words what it shows."""
+    spec = {**_spec(builder, arguments), "datasets": datasets}
+    st.vega_lite_chart(None, spec, width="stretch", alt=alt)
+
+
+def ink() -> str:
+    """Text colour for marks that the chart theme does not colour."""
+    return "#E8ECF1" if st.context.theme.type == "dark" else "#1a212b"

@@ -1,0 +1,16 @@
+"""The picture frame: page configuration and navigation, nothing else."""
+
+import streamlit as st
+
+st.set_page_config(page_title="poolviz", page_icon="🔍", layout="wide")
+
+from poolviz.pages import feature_maps  # noqa: E402  the first element reaches the browser before torch is loaded
+
+st.navigation(
+    [
+        st.Page(
+            feature_maps.page, title="Feature maps", icon=":material/grid_on:", url_path="feature-maps", default=True
+        )
+    ],
+    position="top",
+).run()
