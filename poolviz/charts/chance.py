@@ -94,7 +94,7 @@ def convergence_chart() -> alt.LayerChart:
     x = alt.X("draws:Q", scale=alt.Scale(type="log"), title="number of draws N", axis=alt.Axis(format="~s"))
     base = alt.Chart(alt.NamedData("convergence")).encode(x=x)
     line = base.mark_line(color=POOLINGS["stochastic"].colour, strokeWidth=2.5).encode(
-        y=alt.Y("error:Q", scale=alt.Scale(type="log"), title="|mean of draws − expectation|")
+        y=alt.Y("error:Q", scale=alt.Scale(type="log"), title="error of the mean")
     )
     expected = base.mark_line(color="#D55E00", strokeDash=[6, 4], strokeWidth=2).encode(y="expected:Q")
     return (line + expected).properties(height=260)

@@ -101,14 +101,15 @@ def _output(values: Tensor, channel: int, setting: Setting, name: str) -> Output
 
 
 def with_difference(stage: Stage, first: int, second: int) -> Stage:
-    """Add the picture outputs[first] - outputs[second]; ValueError where their sizes differ."""
+    """Keep two outputs and add the picture of their difference; ValueError where their sizes differ."""
     a, b = stage.outputs[first], stage.outputs[second]
     if a.values.shape != b.values.shape:
         raise ValueError(
             f"{POOLINGS[a.name].label} and {POOLINGS[b.name].label} differ in size; choose two of one size"
         )
     title = f"{POOLINGS[a.name].label} − {POOLINGS[b.name].label}"
-    return replace(stage, panels=(Panel(title, a.values - b.values, "output", signed=True),))
+    panel = Panel(title, a.values - b.values, "output", signed=True, note="purple: negative, orange: positive")
+    return replace(stage, outputs=(a, b), panels=(panel,))
 
 
 def widest_difference(stage: Stage, first: int, second: int) -> tuple[int, int]:
@@ -126,14 +127,14 @@ def with_gradients(stage: Stage, setting: Setting) -> Stage:
         reached = float((gradient != 0).double().mean())
         note = f"gradient reaches {reached:.0%} of the input"
         panels.append(Panel(f"Gradient through {POOLINGS[output.name].label}", gradient, "input", True, note))
-    return replace(stage, panels=tuple(panels))
+    return replace(stage, panels=tuple(panels), panels_first=True)
 
 
 def with_coverage(stage: Stage) -> Stage:
     """Add the number of windows that see each input cell."""
     counts = coverage(stage.grid)
     note = f"each cell is seen by {_span(counts)}"
-    return replace(stage, panels=(Panel("Windows that see a cell", counts, "input", False, note),))
+    return replace(stage, panels=(Panel("Windows that see a cell", counts, "input", False, note),), panels_first=True)
 
 
 def _span(counts: Tensor) -> str:

@@ -76,4 +76,6 @@ def _change(field: str = "change:Q") -> alt.Y:
 def _colour(operators: tuple[str, ...]) -> alt.Color:
     shown = [POOLINGS[name] for name in with_yardstick(operators)]
     scale = alt.Scale(domain=[p.label for p in shown], range=[p.colour for p in shown])
-    return alt.Color("operator:N", scale=scale, legend=alt.Legend(orient="top", title=None, labelLimit=220))
+    return alt.Color(
+        "operator:N", scale=scale, legend=alt.Legend(orient="top", title=None, labelLimit=220, symbolOpacity=1)
+    )

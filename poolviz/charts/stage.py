@@ -51,6 +51,7 @@ class Stage:
     outputs: Sequence[Output]
     panels: Sequence[Panel] = ()
     palette: str = "viridis"
+    panels_first: bool = False  # explaining panels stand before the outputs, or after them
 
     @property
     def signed(self) -> bool:
@@ -60,18 +61,22 @@ class Stage:
     @property
     def value_range(self) -> tuple[float, float]:
         """One scale for all maps that are compared; symmetric around 0 where signed."""
-        maps = [self.values, *(output.values for output in self.outputs)]
-        finite = torch.cat([m.flatten()[m.flatten().isfinite()] for m in maps])
-        if finite.numel() == 0:
-            return 0.0, 1.0
-        low, high = float(finite.min()), float(finite.max())
-        if low < 0:
-            return signed_range(low, high)
-        return (0.0, high) if high > 0 else (0.0, 1.0)
+        return common_range([self.values, *(output.values for output in self.outputs)])
 
     def ramp(self, signed: bool) -> tuple[str, ...]:
         """Colour anchors, lowest value first."""
         return DIVERGING if signed else PALETTES[self.palette]
+
+
+def common_range(maps: Sequence[Tensor]) -> tuple[float, float]:
+    """Colour range of maps that are compared: from 0, or symmetric around 0 where anything is negative."""
+    finite = torch.cat([m.flatten()[m.flatten().isfinite()] for m in maps])
+    if finite.numel() == 0:
+        return 0.0, 1.0
+    low, high = float(finite.min()), float(finite.max())
+    if low < 0:
+        return signed_range(low, high)
+    return (0.0, high) if high > 0 else (0.0, 1.0)
 
 
 def panel_range(panel: Panel) -> tuple[float, float]:
@@ -83,8 +88,11 @@ def panel_range(panel: Panel) -> tuple[float, float]:
     return 0.0, high if high > 0 else 1.0
 
 
-def payload(stage: Stage, cell: tuple[int, int], largest_panel: int = 420) -> dict[str, Any]:
-    """The stage as JSON for the component; `cell` is the output cell that is shown first."""
+def payload(stage: Stage, cell: tuple[int, int], compact: bool = False) -> dict[str, Any]:
+    """The stage as JSON for the component; `cell` is the output cell that is shown first.
+
+    `compact` asks for small pictures without windows and arithmetic, to leave room for what stands below.
+    """
     grid = stage.grid
     return {
         "title": stage.title,
@@ -111,7 +119,10 @@ def payload(stage: Stage, cell: tuple[int, int], largest_panel: int = 420) -> di
             for panel in stage.panels
         ],
         "cell": list(cell),
-        "largest": largest_panel,
+        "compact": compact,
+        "largest": 150 if compact else 420,
+        "panelsFirst": stage.panels_first,
+        "hint": "" if compact else "point at a cell; a click keeps it",
     }
 
 

@@ -62,7 +62,7 @@ def _chance(names: list[str]) -> tuple[bool, int]:
     )
     if mode != "train":
         return False, int(st.session_state["seed"])
-    left, right = st.columns(2, vertical_alignment="bottom")
+    left, right = st.columns([2, 3], vertical_alignment="bottom")
     right.button("Draw again", on_click=draw_again, icon=":material/casino:", width="stretch", key="again")
     return True, int(left.number_input("Seed", 0, 999_999, step=1, **bounds("seed")))
 

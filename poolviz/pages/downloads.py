@@ -10,7 +10,7 @@ from poolviz.charts.stage import Stage
 
 def download_menu(stage: Stage) -> None:
     """Files are made when they are asked for, not at each run."""
-    with st.popover("Download", icon=":material/download:", width="stretch"):
+    with st.popover("Save", icon=":material/download:", width="stretch"):
         for label, name, mime, make in (
             ("Picture (PNG)", "poolviz.png", "image/png", lambda: render(stage_chart(stage), "png")),
             ("Picture (SVG)", "poolviz.svg", "image/svg+xml", lambda: render(stage_chart(stage), "svg")),

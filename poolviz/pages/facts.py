@@ -18,7 +18,8 @@ def show_facts(stage: Stage, setting: Setting) -> None:
     with size:
         st.markdown("**Output size**")
         st.latex(_size_formula(grid, setting.ceil_mode))
-        st.caption("⌈…⌉ in ceil mode; rows" + (" and columns alike" if grid.size[0] == grid.size[1] else ""))
+        if grid.size[0] != grid.size[1]:
+            st.caption("Rows; columns follow the same formula.")
     overlap.markdown(f"**Where windows overlap**  \n{_overlap(grid)}")
     padding.markdown(f"**What padding adds**  \n{_padding(grid, setting)}")
     with st.expander("The operators: formula and source"):

@@ -22,6 +22,7 @@ def page() -> None:
     """Draw the page once for the current widgets; the address is read first and written last."""
     notices = link.restore(PARAMS)
     with st.sidebar:
+        st.markdown("### poolviz  \nSee what pooling does.")
         picture, key, input_name = choose_picture()
         feature_map, map_name = choose_map(picture, key)
         channel = choose_channel(feature_map)
@@ -32,8 +33,9 @@ def page() -> None:
             "Colours", ["viridis", "cividis", "grey"], required=True, width="stretch", **bounds("palette")
         )
         machine_button()
-    for notice in notices:
-        st.toast(notice, icon=":material/link_off:", duration="long")
+    if notices:
+        told = "".join(f"\n- {notice}" for notice in notices)
+        st.warning(f"Parts of this link could not be used; their defaults are shown.{told}", icon=":material/link_off:")
     values = feature_map.values
     title = f"{input_name}, {map_name}"
     if len(feature_map.channels) > 1:
@@ -52,27 +54,32 @@ def _explore(values: Tensor, channel: int, setting: Setting, title: str, palette
         reason = str(error).removeprefix("pool2d: ")
         st.warning(f"This setting is impossible: {reason}.", icon=":material/block:")
         return
-    head, menu = st.columns([5, 1], vertical_alignment="center")
+    head, menu = st.columns([4, 1], vertical_alignment="center")
     head.markdown(f"**{title[0].upper()}{title[1:]}** · {setting.describe()}")
     lens = st.segmented_control(
         "Look at", list(LENSES), format_func=LENSES.get, required=True, label_visibility="collapsed", **bounds("lens")
     )
     if lens in STAGE_LENSES:
         stage = STAGE_LENSES[lens](stage, setting)
-    cell = _mount(stage)
+    cell = _mount(stage, compact=lens in SECTIONS)
     with menu:
         download_menu(stage)
     if lens in SECTIONS:
-        st.divider()
-        SECTIONS[lens](stage.values, setting, cell)
+        _section(lens, values, channel, setting, cell)
     show_facts(stage, setting)
 
 
-def _mount(stage: Stage) -> tuple[int, int]:
+@st.fragment
+def _section(lens: str, values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> None:
+    SECTIONS[lens](values, channel, setting, cell)
+    link.save(PARAMS, PARAMS)
+
+
+def _mount(stage: Stage, compact: bool) -> tuple[int, int]:
     rows, columns = stage.grid.output_size
     wanted = st.session_state["cell"] or (rows // 2, columns // 2)
     cell = (min(wanted[0], rows - 1), min(wanted[1], columns - 1))
-    mount_stage(data=payload(stage, cell), key="stage", on_cell_change=_pinned)
+    mount_stage(data=payload(stage, cell, compact), key="stage", on_cell_change=_pinned)
     return cell
 
 

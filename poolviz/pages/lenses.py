@@ -10,11 +10,15 @@ from torch import Tensor
 
 from poolviz.charts import chance, compare, invariance, pictures
 from poolviz.charts.compare import Setting
+from poolviz.charts.sheet import sheet_payload
 from poolviz.charts.stage import Stage
 from poolviz.pages.choose_pooling import draw_again
+from poolviz.pages.components import mount_sheet
 from poolviz.pages.parameters import DRAW_COUNTS, OPERATORS, bounds
 from poolviz.pages.show import show_chart
 from poolviz.pooling import POOLINGS, global_pool, windows2d
+
+MOST_CHANNELS = 128  # on one contact sheet
 
 
 def difference(stage: Stage, setting: Setting) -> Stage:
@@ -64,7 +68,7 @@ def overlap(stage: Stage, setting: Setting) -> Stage:
     return compare.with_coverage(stage)
 
 
-def chance_section(values: Tensor, setting: Setting, cell: tuple[int, int]) -> None:
+def chance_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> None:
     """Draws from the pinned cell's window, against exact probabilities."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         stochastic = [name for name in OPERATORS if POOLINGS[name].stochastic]
@@ -74,8 +78,9 @@ def chance_section(values: Tensor, setting: Setting, cell: tuple[int, int]) -> N
         count = st.select_slider(
             "Number of draws", DRAW_COUNTS, format_func=lambda n: f"{n:,.0f}", width=360, **bounds("draws")
         )
-        st.button("Draw again", on_click=draw_again, icon=":material/casino:", key="again_below")
-    window = windows2d(values[None, None], **setting.geometry())
+        if st.button("Draw again", on_click=draw_again, icon=":material/casino:", key="again_below"):
+            st.rerun()  # the stage above draws with the same seed
+    window = windows2d(values[None, channel, None], **setting.geometry())
     cells = window.values[0, 0][cell][window.valid[cell]]
     draws = chance.draw_window(cells, name, int(count), setting.seed, setting.temperature)
     if draws is None:
@@ -119,13 +124,13 @@ def _temperature(cells: Tensor, setting: Setting) -> None:
     )
 
 
-def invariance_section(values: Tensor, setting: Setting, cell: tuple[int, int]) -> None:
+def invariance_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> None:
     """Change of the outputs under shifts and under noise."""
     widest = min(16, values.shape[-1] - 1)
     if st.session_state["shift"] > widest:
         st.session_state["shift"] = widest
     most = int(st.slider("Move the input by up to (cells)", 1, widest, width=360, **bounds("shift")))
-    x = values[None, None]
+    x = values[None, channel, None]
     left, right = st.columns(2, gap="medium")
     with left:
         st.markdown("**Shift test**  \n0 % would be perfect invariance; “None” is the change of the map itself")
@@ -145,24 +150,39 @@ def _finite(rows: list[dict]) -> list[dict]:
     return [row for row in rows if torch.tensor(row["change"]).isfinite()]
 
 
-def repeat_section(values: Tensor, setting: Setting, cell: tuple[int, int]) -> None:
+def repeat_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> None:
     """The same operator again and again, in pictures."""
     times = int(st.slider("Apply it again, up to (times)", 1, 8, width=360, **bounds("times")))
-    low, high = float(values.min()), float(values.max())
-    stage = Stage("", values, setting.grid(values[None]), ())
-    value_range = (-max(-low, high), max(-low, high)) if low < 0 else (0.0, high or 1.0)
+    stage = Stage("", values[channel], setting.grid(values), (), palette=st.session_state["palette"])
     for name in setting.operators:
-        maps = compare.repeated(values[None], 0, setting, name, times)
+        maps = compare.repeated(values, channel, setting, name, times)
         st.markdown(f"**{POOLINGS[name].label}**: " + " → ".join(f"{m.shape[0]} × {m.shape[1]}" for m in maps))
-        tiles = [
-            pictures.Tile(f"{turn} ×" if turn else "Input", "", m, value_range, stage.ramp(low < 0))
-            for turn, m in enumerate(maps)
-        ]
         with st.container(horizontal=True):
-            for tile in tiles:
-                st.image(pictures.picture_url(tile, 150), width=150, caption=tile.title)
-    if len(maps) <= times:
-        st.caption("It stops where the window no longer fits into the map.")
+            for turn, each in enumerate(maps):
+                tile = pictures.Tile("", "", each, stage.value_range, stage.ramp(stage.signed))
+                caption = f"{turn} ×" if turn else "input"
+                st.image(pictures.picture_url(tile, 150), width=150, caption=caption)
+        if len(maps) <= times:
+            st.caption("It stops where the window no longer fits into the map.")
+
+
+def channels_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> None:
+    """Contact sheet of the map's channels; a click chooses one."""
+    if len(values) == 1:
+        st.info("This map has one channel. Choose edge or Gabor filters, or a network's layer, in the sidebar.")
+        return
+    shown = values[:MOST_CHANNELS]
+    note = f"; the first {MOST_CHANNELS} are shown" if len(values) > MOST_CHANNELS else ""
+    st.caption(f"{len(values)} channels on one colour scale{note}. Click one to choose it.")
+    result = mount_sheet(
+        data=sheet_payload(shown, channel, st.session_state["palette"]), key="sheet", on_channel_change=_choose_channel
+    )
+    if result.channel is not None and result.channel != channel:
+        st.rerun()
+
+
+def _choose_channel() -> None:
+    st.session_state["channel"] = int(st.session_state["sheet"]["channel"])
 
 
 STAGE_LENSES: dict[str, Callable[[Stage, Setting], Stage]] = {
@@ -170,8 +190,9 @@ STAGE_LENSES: dict[str, Callable[[Stage, Setting], Stage]] = {
     "gradient": gradient,
     "overlap": overlap,
 }
-SECTIONS: dict[str, Callable[[Tensor, Setting, tuple[int, int]], None]] = {
-    "chance": st.fragment(chance_section),
-    "invariance": st.fragment(invariance_section),
-    "repeat": st.fragment(repeat_section),
+SECTIONS: dict[str, Callable[[Tensor, int, Setting, tuple[int, int]], None]] = {
+    "channels": channels_section,
+    "chance": chance_section,
+    "invariance": invariance_section,
+    "repeat": repeat_section,
 }

@@ -100,7 +100,7 @@ def restore(params: dict[str, Param]) -> list[str]:
             st.session_state[name] = param.parse(given)
         except ValueError as reason:
             shown = given if len(given) <= LONGEST_SHOWN else given[:LONGEST_SHOWN] + "…"
-            notices.append(f"The link's {name} = {shown} could not be used ({reason}), so the default is shown.")
+            notices.append(f"{name} = `{shown.replace('`', '')}`: {reason}")
     return notices
 
 

@@ -31,6 +31,7 @@ MAPS = {
 }
 LENSES = {
     "outputs": "Outputs",
+    "channels": "Channels",
     "difference": "Difference",
     "gradient": "Gradient",
     "overlap": "Overlap",

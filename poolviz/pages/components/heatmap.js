@@ -5,12 +5,12 @@ function decodeFloats(base64) {
   return new Float32Array(bytes.buffer);
 }
 
-// Four significant digits, as a person would write them: 0.25, 13, 1.2e-7.
+// Four significant digits, three below 1, as a person would write them: 12.45, 0.0933, 1.2e−7.
 function formatNumber(value) {
   if (Number.isNaN(value)) return "NaN";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
   const size = Math.abs(value);
-  const text = size !== 0 && (size < 1e-3 || size >= 1e6) ? value.toExponential(2) : String(+value.toPrecision(4));
+  const text = size !== 0 && (size < 1e-3 || size >= 1e6) ? value.toExponential(2) : String(+value.toPrecision(size < 1 ? 3 : 4));
   return text.replace("-", "−");
 }
 

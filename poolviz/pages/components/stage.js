@@ -25,14 +25,16 @@ export default function (component) {
 
 function receive(stage, data) {
   stage.data = data;
-  stage.maps = [readMap({ ...data.input, title: "Input", range: data.range, ramp: data.ramp, space: "input", role: "input" })];
+  stage.maps = [readMap({ ...data.input, title: "Input", note: data.hint, range: data.range, ramp: data.ramp, space: "input", role: "input" })];
+  const panels = data.panels.map((p) => readMap({ ...p, role: "panel" }));
+  if (data.panelsFirst) stage.maps.push(...panels);
   for (const o of data.outputs) {
     const read = readMap({ ...o, range: data.range, ramp: data.ramp, role: "output", space: o.keepsCells ? "input" : "output" });
     read.weights = decodeFloats(o.weights);
     read.probabilities = o.probabilities && decodeFloats(o.probabilities);
     stage.maps.push(read);
   }
-  for (const p of data.panels) stage.maps.push(readMap({ ...p, role: "panel" }));
+  if (!data.panelsFirst) stage.maps.push(...panels);
   const [rows, columns] = data.grid.output;
   const told = data.cell.join();
   if (told !== stage.told) stage.pinned = data.cell;
@@ -66,22 +68,20 @@ function element(tag, className, text) {
 }
 
 function buildCards(stage) {
-  const holders = { main: stage.root.querySelector(".main"), more: stage.root.querySelector(".more") };
+  const holder = stage.root.querySelector(".main");
   const shape = stage.maps.map((m) => `${m.role}:${m.title}`).join("|");
   if (shape !== stage.shape) {
-    holders.main.replaceChildren();
-    holders.more.replaceChildren();
-    stage.cards = stage.maps.map((map) => buildCard(stage, map, map.role === "panel" ? holders.more : holders.main));
+    holder.replaceChildren();
+    stage.cards = stage.maps.map((map) => buildCard(stage, map, holder));
     stage.shape = shape;
   }
+  stage.root.classList.toggle("compact", stage.data.compact);
   stage.cards.forEach((card, i) => {
     const map = stage.maps[i];
     card.map = map;
-    card.size.textContent = `${map.height} × ${map.width}`;
-    card.note.textContent = map.note || "";
+    card.note.textContent = [`${map.height} × ${map.width}`, map.note].filter(Boolean).join(" · ");
     card.canvas.setAttribute("aria-label", `${map.title}, ${map.height} by ${map.width} cells. Arrow keys move the cell.`);
   });
-  stage.root.querySelector(".more-block").hidden = !stage.data.panels.length;
 }
 
 function buildCard(stage, map, holder) {
@@ -89,8 +89,7 @@ function buildCard(stage, map, holder) {
   const head = element("header");
   const name = element("h4", "", map.title);
   if (map.colour) name.style.setProperty("--operator", map.colour);
-  const size = element("span", "size");
-  head.append(name, size);
+  head.append(name);
   const canvas = element("canvas", "map");
   canvas.tabIndex = 0;
   canvas.setAttribute("role", "img");
@@ -100,7 +99,7 @@ function buildCard(stage, map, holder) {
   node.append(head, canvas, note, window_, words);
   if (map.role === "panel") window_.remove();
   holder.append(node);
-  const card = { node, canvas, size, note, window: window_, words, map };
+  const card = { node, canvas, note, window: window_, words, map };
   canvas.onpointermove = (event) => {
     if (event.pointerType === "mouse" && !stage.timer) show(stage, cellAt(stage, card, event));
   };
@@ -221,12 +220,13 @@ function layout(stage) {
   stage.ink = variable("--st-text-color", "#222");
   stage.font = variable("--st-font", "sans-serif");
   const gap = 20;
-  const mains = stage.cards.filter((card) => card.map.role !== "panel").length;
-  const fit = (count) => (width - gap * (count - 1)) / count;
-  // all beside one another where a picture stays readable, else in rows of equal length
-  let columns = mains;
-  while (columns > 1 && fit(columns) < 205) columns -= 1;
-  columns = Math.ceil(mains / Math.ceil(mains / columns));
+  const count = stage.cards.length;
+  const least = stage.data.compact ? 110 : 205; // pixels at which a picture stays readable
+  const fit = (columns) => (width - gap * (columns - 1)) / columns;
+  // all beside one another where there is room, else in rows of equal length
+  let columns = count;
+  while (columns > 1 && fit(columns) < least) columns -= 1;
+  columns = Math.ceil(count / Math.ceil(count / columns));
   const side = Math.floor(Math.min(stage.data.largest, fit(columns)));
   stage.root.style.setProperty("--side", `${side}px`);
   const { padding } = stage.data.grid;
@@ -392,7 +392,8 @@ function drawWeights(stage, card) {
       context.textBaseline = "alphabetic";
       context.fillText(bar.padding ? "pad" : shortShare(shown), x + width / 2, base - Math.max(0, shown) * room - 4);
       context.globalAlpha = 0.75;
-      context.fillText(bar.padding ? "" : formatNumber(bar.value), x + width / 2, STRIP - 3);
+      const below = bar.padding ? "" : formatNumber(bar.value);
+      if (context.measureText(below).width < slot) context.fillText(below, x + width / 2, STRIP - 3);
       context.globalAlpha = 1;
     }
   });
