@@ -5,9 +5,9 @@ from math import inf, nan
 import numpy as np
 import pytest
 import torch
-from test_pooling_reference import POOL, STOCHASTIC, WINDOWED
 
 from poolviz.pooling import POOLINGS, Options, global_pool, pool1d, pool2d, pool3d, windows2d
+from tests.test_pooling_reference import POOL, STOCHASTIC, WINDOWED
 
 X = torch.ones(2, 3, 8, 8)
 

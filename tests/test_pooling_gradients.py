@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from test_pooling_reference import POOL, STOCHASTIC, WINDOWED, random_map, settings
 
 from poolviz.pooling import POOLINGS, global_pool, pool2d
+from tests.test_pooling_reference import POOL, STOCHASTIC, WINDOWED, random_map, settings
 
 torch.set_num_threads(1)
 

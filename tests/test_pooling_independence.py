@@ -8,9 +8,9 @@ import pytest
 import scipy.stats
 import torch
 import torch.nn.functional as F
-from test_pooling_reference import STOCHASTIC, unfolded
 
 from poolviz.pooling import pool2d
+from tests.test_pooling_reference import STOCHASTIC, unfolded
 
 torch.set_num_threads(1)
 

@@ -8,12 +8,12 @@ import re
 
 import pytest
 import torch
-from test_pooling_reference import POOL, SIZE, random_map
 from torch import nn
 
 import poolviz.pooling
 from poolviz.pooling import POOLINGS, GlobalPool, Pool1d, Pool2d, Pool3d, Pooling, global_pool
 from poolviz.pooling.base import registry
+from tests.test_pooling_reference import POOL, SIZE, random_map
 
 DESIGNED = "max average min stochastic softmax-stochastic softpool lp mixed median none"  # design.md's list
 LAYER = {1: Pool1d, 2: Pool2d, 3: Pool3d}

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from test_pooling_reference import GEOMETRIES, random_map, settings, unfolded
 
 from poolviz.pooling import grid_for, pool2d, windows2d
 from poolviz.pooling.measure import (
@@ -18,6 +17,7 @@ from poolviz.pooling.measure import (
     shift_changes,
     shifted,
 )
+from tests.test_pooling_reference import GEOMETRIES, random_map, settings, unfolded
 
 torch.set_num_threads(1)
 

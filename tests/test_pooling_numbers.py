@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from test_pooling_reference import POOL, SIZE, STOCHASTIC, WINDOWED, by_formula, random_map, unfolded
 
 from poolviz.pooling import POOLINGS, global_pool, pool2d
+from tests.test_pooling_reference import POOL, SIZE, STOCHASTIC, WINDOWED, by_formula, random_map, unfolded
 
 HALVES = [torch.float16, torch.bfloat16]
 MODES = [(name, False) for name in WINDOWED] + [(name, True) for name in STOCHASTIC]

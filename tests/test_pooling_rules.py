@@ -4,9 +4,9 @@ from math import inf, nan
 
 import pytest
 import torch
-from test_pooling_reference import POOL, STOCHASTIC, WINDOWED, by_formula, random_map, unfolded
 
 from poolviz.pooling import POOLINGS, global_pool, pool2d
+from tests.test_pooling_reference import POOL, STOCHASTIC, WINDOWED, by_formula, random_map, unfolded
 
 # name and mode of every way in which a window is pooled
 MODES = [(name, False) for name in WINDOWED] + [(name, True) for name in STOCHASTIC]

@@ -5,9 +5,9 @@ import pytest
 import scipy.special
 import scipy.stats
 import torch
-from test_pooling_reference import POOL, STOCHASTIC
 
 from poolviz.pooling import global_pool
+from tests.test_pooling_reference import POOL, STOCHASTIC
 
 torch.set_num_threads(1)
 

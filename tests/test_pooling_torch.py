@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
-from test_pooling_reference import GEOMETRIES, POOL, SIZE, TORCH_MAX, by_formula, random_map, settings, unfolded
 
 from poolviz.pooling import global_pool
+from tests.test_pooling_reference import GEOMETRIES, POOL, SIZE, TORCH_MAX, by_formula, random_map, settings, unfolded
 
 TORCH_AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 TORCH_LP = {1: F.lp_pool1d, 2: F.lp_pool2d, 3: F.lp_pool3d}

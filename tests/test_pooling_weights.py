@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from test_pooling_reference import (
+
+from poolviz.pooling import POOLINGS, global_pool, pool2d
+from tests.test_pooling_reference import (
     GEOMETRIES,
     POOL,
     SHARES,
@@ -14,8 +16,6 @@ from test_pooling_reference import (
     settings,
     unfolded,
 )
-
-from poolviz.pooling import POOLINGS, global_pool, pool2d
 
 GRADIENT_WEIGHTS = [name for name in WINDOWED if not POOLINGS[name].is_weighted_sum]
 

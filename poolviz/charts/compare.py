@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from poolviz.charts.stage import Output, Panel, Stage
+from poolviz.charts.colour import signed_range
+from poolviz.charts.stage import Output, Panel, Stage, common_range
 from poolviz.pooling import POOLINGS, WindowGrid, grid_for, pool2d
 from poolviz.pooling.measure import coverage, discarded_share, input_gradient
 from poolviz.pooling.windows import window_grid
@@ -50,7 +51,7 @@ class Setting:
         }
 
     def grid(self, x: Tensor) -> WindowGrid:
-        """The windows over x (C, H, W); ValueError in a sentence where torch would refuse."""
+        """The windows over x (..., H, W); ValueError in a sentence where torch would refuse."""
         return window_grid("pool2d", x.shape[-2:], **self.geometry())
 
     def pool(self, x: Tensor, name: str, return_weights: bool = False) -> Any:
@@ -76,24 +77,29 @@ class Setting:
         return ", ".join(parts)
 
 
-def compare(values: Tensor, channel: int, setting: Setting, title: str, palette: str = "viridis") -> Stage:
-    """Pool the whole map (C, H, W) with every operator and put one channel on the stage."""
-    outputs = [_output(values, channel, setting, name) for name in setting.operators]
-    return Stage(title, values[channel], setting.grid(values), outputs, (), palette)
+def compare(values: Tensor, setting: Setting, title: str, palette: str = "viridis") -> Stage:
+    """Pool one channel (H, W) with every operator and put it on the stage.
+
+    Channels are pooled independently of one another, so those that nobody looks at are left alone.
+    """
+    outputs = [_output(values[None, None], setting, name) for name in setting.operators]
+    return Stage(title, values, setting.grid(values), outputs, (), palette)
 
 
-def _output(values: Tensor, channel: int, setting: Setting, name: str) -> Output:
+def _output(x: Tensor, setting: Setting, name: str) -> Output:
     pooling = POOLINGS[name]
-    pooled, weights = setting.pool(values[None], name, return_weights=True)
+    pooled, weights = setting.pool(x, name, return_weights=True)
     probabilities = None
     if pooling.stochastic:
-        _, probabilities = replace(setting, training=False).pool(values[None, channel, None], name, return_weights=True)
+        probabilities = weights
+        if setting.training:
+            _, probabilities = replace(setting, training=False).pool(x, name, return_weights=True)
         probabilities = probabilities[0, 0]
-    share = discarded_share(weights[:, channel, None], grid_for(2, values[None], name, **setting.geometry()))
+    share = discarded_share(weights, grid_for(2, x, name, **setting.geometry()))
     return Output(
         name,
-        pooled[0, channel],
-        weights[0, channel],
+        pooled[0, 0],
+        weights[0, 0],
         probabilities,
         drawn=pooling.stochastic and setting.training,
         note=f"{share:.0%} of the input has no say",
@@ -108,7 +114,9 @@ def with_difference(stage: Stage, first: int, second: int) -> Stage:
             f"{POOLINGS[a.name].label} and {POOLINGS[b.name].label} differ in size; choose two of one size"
         )
     title = f"{POOLINGS[a.name].label} − {POOLINGS[b.name].label}"
-    panel = Panel(title, a.values - b.values, "output", signed=True, note="purple: negative, orange: positive")
+    difference = a.values - b.values
+    note = "purple: negative, orange: positive"
+    panel = Panel(title, difference, "output", signed_range(*common_range([difference])), note)
     return replace(stage, outputs=(a, b), panels=(panel,))
 
 
@@ -121,12 +129,12 @@ def widest_difference(stage: Stage, first: int, second: int) -> tuple[int, int]:
 def with_gradients(stage: Stage, setting: Setting) -> Stage:
     """Add, for every operator, the gradient that reaches each input cell when each output cell receives 1."""
     x = stage.values[None, None]
+    gradients = [input_gradient(x, lambda leaf, name=o.name: setting.pool(leaf, name))[0, 0] for o in stage.outputs]
+    scale = common_range(gradients)
     panels = []
-    for output in stage.outputs:
-        gradient = input_gradient(x, lambda leaf, name=output.name: setting.pool(leaf, name))[0, 0]
-        reached = float((gradient != 0).double().mean())
-        note = f"gradient reaches {reached:.0%} of the input"
-        panels.append(Panel(f"Gradient through {POOLINGS[output.name].label}", gradient, "input", True, note))
+    for output, gradient in zip(stage.outputs, gradients, strict=True):
+        note = f"it reaches {float((gradient != 0).double().mean()):.0%} of the input"
+        panels.append(Panel(f"Gradient: {POOLINGS[output.name].label}", gradient, "input", scale, note))
     return replace(stage, panels=tuple(panels), panels_first=True)
 
 
@@ -134,7 +142,11 @@ def with_coverage(stage: Stage) -> Stage:
     """Add the number of windows that see each input cell."""
     counts = coverage(stage.grid)
     note = f"each cell is seen by {_span(counts)}"
-    return replace(stage, panels=(Panel("Windows that see a cell", counts, "input", False, note),), panels_first=True)
+    return replace(
+        stage,
+        panels=(Panel("Windows that see a cell", counts, "input", common_range([counts]), note),),
+        panels_first=True,
+    )
 
 
 def _span(counts: Tensor) -> str:
@@ -142,13 +154,13 @@ def _span(counts: Tensor) -> str:
     return f"{low} to {high} windows" if low != high else f"{low} window{'s' if low != 1 else ''}"
 
 
-def repeated(values: Tensor, channel: int, setting: Setting, name: str, times: int) -> list[Tensor]:
-    """Apply one operator again and again to map (C, H, W): the channel before and after each, until torch refuses."""
-    maps, current = [values[channel]], values[None]
+def repeated(values: Tensor, setting: Setting, name: str, times: int) -> list[Tensor]:
+    """Apply one operator again and again to a channel (H, W): it and each result, until torch refuses."""
+    maps, current = [values], values[None, None]
     for turn in range(times):
         try:
             current = replace(setting, seed=setting.seed + turn).pool(current, name)
         except ValueError:
             break
-        maps.append(current[0, channel])
+        maps.append(current[0, 0])
     return maps

@@ -14,7 +14,7 @@ import altair as alt
 import numpy as np
 from torch import Tensor
 
-from poolviz.charts.stage import Stage, panel_range
+from poolviz.charts.stage import Stage
 from poolviz.pooling import POOLINGS
 
 TILE = 220  # pixels a picture's longer side may take
@@ -62,7 +62,7 @@ def stage_tiles(stage: Stage) -> list[Tile]:
     maps = [("Input", stage.values)] + [(POOLINGS[output.name].label, output.values) for output in stage.outputs]
     tiles = [Tile(title, _size(values), values, scale, ramp) for title, values in maps]
     for panel in stage.panels:
-        low, high = panel_range(panel)
+        low, high = panel.value_range
         subtitle = f"{_size(panel.values)}, scale {low:.4g} to {high:.4g}"
         tiles.append(Tile(panel.title, subtitle, panel.values, (low, high), stage.ramp(panel.signed)))
     return tiles

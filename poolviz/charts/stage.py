@@ -37,8 +37,13 @@ class Panel:
     title: str
     values: Tensor  # (H, W), the size of the input or of the output
     space: str  # "input": the window is outlined; "output": the cell is
-    signed: bool  # diverging around 0, or sequential from 0
+    value_range: tuple[float, float]  # of the colours; diverging where it begins below 0
     note: str = ""
+
+    @property
+    def signed(self) -> bool:
+        """Diverging colours around 0, or sequential from 0."""
+        return self.value_range[0] < 0
 
 
 @dataclass(frozen=True)
@@ -79,15 +84,6 @@ def common_range(maps: Sequence[Tensor]) -> tuple[float, float]:
     return (0.0, high) if high > 0 else (0.0, 1.0)
 
 
-def panel_range(panel: Panel) -> tuple[float, float]:
-    """Colour range of an explaining panel: its own, as its unit differs from the maps'."""
-    finite = panel.values[panel.values.isfinite()]
-    low, high = (float(finite.min()), float(finite.max())) if finite.numel() else (0.0, 0.0)
-    if panel.signed:
-        return signed_range(low, high)
-    return 0.0, high if high > 0 else 1.0
-
-
 def payload(stage: Stage, cell: tuple[int, int], compact: bool = False) -> dict[str, Any]:
     """The stage as JSON for the component; `cell` is the output cell that is shown first.
 
@@ -113,7 +109,7 @@ def payload(stage: Stage, cell: tuple[int, int], compact: bool = False) -> dict[
                 "title": panel.title,
                 "note": panel.note,
                 "space": panel.space,
-                "range": list(panel_range(panel)),
+                "range": list(panel.value_range),
                 "ramp": list(stage.ramp(panel.signed)),
             }
             for panel in stage.panels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
+import torch
 from torch import Tensor
 
 from poolviz.charts.compare import Setting, compare
@@ -16,6 +17,10 @@ from poolviz.pages.facts import show_facts
 from poolviz.pages.lenses import SECTIONS, STAGE_LENSES
 from poolviz.pages.machine import machine_button
 from poolviz.pages.parameters import LENSES, PARAMS, bounds
+
+# Visitors share the cores, and each script run is a new thread whose first parallel operation would start threads
+# of its own: with the default, pooling a 56 x 56 map took five times as long on two cores.
+torch.set_num_threads(1)
 
 
 def page() -> None:
@@ -49,7 +54,7 @@ def _explore(values: Tensor, channel: int, setting: Setting, title: str, palette
         st.info("Choose an operator in the sidebar: max, average, stochastic, …", icon=":material/arrow_back:")
         return
     try:
-        stage = compare(values, channel, setting, f"{title}\n{setting.describe()}", palette)
+        stage = compare(values[channel], setting, f"{title}\n{setting.describe()}", palette)
     except ValueError as error:
         reason = str(error).removeprefix("pool2d: ")
         st.warning(f"This setting is impossible: {reason}.", icon=":material/block:")

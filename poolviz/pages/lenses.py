@@ -153,9 +153,9 @@ def _finite(rows: list[dict]) -> list[dict]:
 def repeat_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> None:
     """The same operator again and again, in pictures."""
     times = int(st.slider("Apply it again, up to (times)", 1, 8, width=360, **bounds("times")))
-    stage = Stage("", values[channel], setting.grid(values), (), palette=st.session_state["palette"])
+    stage = Stage("", values[channel], setting.grid(values[channel]), (), palette=st.session_state["palette"])
     for name in setting.operators:
-        maps = compare.repeated(values, channel, setting, name, times)
+        maps = compare.repeated(values[channel], setting, name, times)
         st.markdown(f"**{POOLINGS[name].label}**: " + " → ".join(f"{m.shape[0]} × {m.shape[1]}" for m in maps))
         with st.container(horizontal=True):
             for turn, each in enumerate(maps):

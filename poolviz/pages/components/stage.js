@@ -353,7 +353,9 @@ function writeWindowNumbers(context, map, stage, card, left, cell) {
   context.textBaseline = "middle";
   map.values.forEach((value, i) => {
     const at = stage.window[i];
-    const text = at.value === null ? "pad" : formatNumber(value);
+    // in a narrow cell two digits that can be read beat four that cannot
+    const short = Math.abs(value) < 1 && cell < 45 ? String(+value.toPrecision(2)).replace("-", "−") : formatNumber(value);
+    const text = at.value === null ? "pad" : short;
     context.font = `${Math.min(16, Math.max(9, (cell * 1.45) / Math.max(3, text.length)))}px ${stage.font}`;
     const rgb = at.value === null ? null : colourOf(value, card.map.range, card.map.rampColours);
     context.fillStyle = rgb ? inkOn(rgb) : stage.ink;
