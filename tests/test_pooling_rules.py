@@ -5,7 +5,8 @@ from math import inf, nan
 import pytest
 import torch
 
-from poolviz.pooling import POOLINGS, global_pool, pool2d
+from poolviz.pooling import POOLINGS, global_pool, pool2d, stochastic
+from poolviz.pooling.stochastic import scatter_gradient
 from tests.test_pooling_reference import POOL, STOCHASTIC, WINDOWED, by_formula, random_map, unfolded
 
 # name and mode of every way in which a window is pooled
@@ -41,6 +42,16 @@ def test_padding_neither_wins_nor_counts(name, training, sign):
     for pooled in both_paths(x.repeat(200, 1, 1, 1), name, True, 3, 2, 1, 1, True):
         cells = torch.where(valid, values, nan).repeat(200, 1, 1, 1, 1)
         assert (pooled[..., None] == cells).any(dim=-1).all()
+
+
+@pytest.mark.parametrize(("name", "border"), [("max", -inf), ("min", inf), ("mixed", -inf), ("softpool", -inf)])
+def test_padding_has_no_weight_beside_the_worst_of_cells(name, border):
+    """The padding's own stand-in is infinite too; a tie with it must go to the map's cell."""
+    x = torch.full((1, 1, 4, 4), border)
+    weights = pool2d(x, name, 3, 2, 1, return_weights=True)[1].flatten(4)
+    valid = unfolded(x, 3, 2, 1)[1]
+    assert (weights[~valid] == 0).all()
+    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(1, 1, 2, 2))
 
 
 @pytest.mark.parametrize("values", [(0, 0, 0, 0), (-1, -2, -3, -4), (0, -1, -0.5, -inf)], ids=str)
@@ -156,8 +167,15 @@ def test_infinite_cells_are_drawn_in_the_limit(name, values, possible):
 @pytest.mark.parametrize("border", [nan, inf, -inf, -1.0])
 @pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize("name", STOCHASTIC)
-def test_backward_stays_inside_each_plane(name, dims, border):
-    """A window that draws nothing has its first cell in the padding: a write there would hit another plane."""
+def test_backward_stays_inside_each_plane(monkeypatch, name, dims, border):
+    """A window that draws nothing has its first cell in the padding: torch would write there, outside the plane."""
+    scattered = []
+
+    def scatter(gradient, x, grid, positions):
+        scattered.append(positions)
+        return scatter_gradient(gradient, x, grid, positions)
+
+    monkeypatch.setattr(stochastic, "scatter_gradient", scatter)
     size = (5,) * dims
     x = torch.full((3, 3, *size), border)
     x[1, 1] = 1.0  # the only plane with an ordinary gradient
@@ -166,6 +184,7 @@ def test_backward_stays_inside_each_plane(name, dims, border):
     cotangent = torch.zeros_like(pooled)
     cotangent[1, 1] = 1.0
     (gradient,) = torch.autograd.grad(pooled, x, cotangent, retain_graph=True)
+    assert scattered[0].min() >= 0 and scattered[0].max() < 5**dims
     assert gradient[1, 1].sum() == cotangent.sum()
     gradient[1, 1] = 0
     assert (gradient == 0).all()

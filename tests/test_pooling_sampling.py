@@ -6,7 +6,8 @@ import scipy.special
 import scipy.stats
 import torch
 
-from poolviz.pooling import global_pool
+from poolviz.pooling import base, global_pool, stochastic
+from poolviz.pooling.base import LARGEST_UNIFORM
 from tests.test_pooling_reference import POOL, STOCHASTIC
 
 torch.set_num_threads(1)
@@ -184,3 +185,31 @@ def test_draws_average_to_the_expectation(name):
     mean = POOL[2](x, name, 2, training=True, generator=torch.Generator().manual_seed(0)).mean(dim=0)
     spread = x[0].std()
     assert (mean - POOL[2](x[:1], name, 2)[0]).abs().max() < 5 * spread / DRAWS**0.5
+
+
+@pytest.mark.parametrize("also_nan", [False, True], ids=["finite", "beside a NaN"])  # the fast path has two ways
+@pytest.mark.parametrize(
+    ("uniform", "cell"),
+    [
+        (0.0, 1),  # not cell 0, whose probability is 0
+        (0.24, 1),
+        (0.25, 2),  # exactly on the border: the next cell's
+        (0.74, 2),
+        (0.75, 4),  # not cell 3
+        (LARGEST_UNIFORM, 4),  # not cell 5
+    ],
+)
+def test_a_uniform_draws_by_the_inverse_of_the_cumulative_probability(monkeypatch, uniform, cell, also_nan):
+    """Probabilities 0, 1/4, 1/2, 0, 1/4, 0; the values -1, 1, 2, -2, 1.0, -3 are exact in binary."""
+    for module in (base, stochastic):
+        monkeypatch.setattr(module, "draw_uniforms", lambda shape, like, options: torch.full(shape, uniform))
+    x = torch.tensor([-1.0, 1, 2, -2, 1, -3]).repeat(2, 1, 1)
+    if also_nan:
+        x[1] = torch.nan
+    x.requires_grad_()
+    fast = POOL[1](x, "stochastic", 6, training=True)
+    weighed, _ = POOL[1](x, "stochastic", 6, training=True, return_weights=True)
+    for pooled in (fast, weighed, global_pool(x, "stochastic", training=True)):
+        (gradient,) = torch.autograd.grad(pooled[0].sum(), x)
+        assert gradient[0, 0].nonzero().flatten().tolist() == [cell]
+        assert pooled[0].item() == x[0, 0, cell]

@@ -14,7 +14,7 @@ from poolviz.pages.choose_pooling import choose_setting
 from poolviz.pages.components import mount_stage
 from poolviz.pages.downloads import download_menu
 from poolviz.pages.facts import show_facts
-from poolviz.pages.lenses import SECTIONS, STAGE_LENSES
+from poolviz.pages.lenses import STAGE_LENSES
 from poolviz.pages.machine import machine_button
 from poolviz.pages.parameters import LENSES, PARAMS, bounds
 
@@ -66,16 +66,19 @@ def _explore(values: Tensor, channel: int, setting: Setting, title: str, palette
     )
     if lens in STAGE_LENSES:
         stage = STAGE_LENSES[lens](stage, setting)
-    cell = _mount(stage, compact=lens in SECTIONS)
+    below = lens not in STAGE_LENSES and lens != "outputs"
+    cell = _mount(stage, compact=below)
     with menu:
         download_menu(stage)
-    if lens in SECTIONS:
+    if below:
         _section(lens, values, channel, setting, cell)
     show_facts(stage, setting)
 
 
 @st.fragment
 def _section(lens: str, values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> None:
+    from poolviz.pages.sections import SECTIONS
+
     SECTIONS[lens](values, channel, setting, cell)
     link.save(PARAMS, PARAMS)
 

@@ -1,0 +1,149 @@
+"""What stands below a compact stage: contact sheet, draws, invariance and repetition, each in charts or pictures.
+
+It is imported when one of these lenses is first chosen: the first paint does not wait for Altair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+import torch
+from torch import Tensor
+
+from poolviz.charts import chance, compare, invariance, pictures
+from poolviz.charts.compare import Setting
+from poolviz.charts.sheet import sheet_payload
+from poolviz.charts.stage import Stage
+from poolviz.pages.choose_pooling import draw_again
+from poolviz.pages.components import mount_sheet
+from poolviz.pages.parameters import DRAW_COUNTS, OPERATORS, bounds
+from poolviz.pages.show import show_chart
+from poolviz.pooling import POOLINGS, global_pool, windows2d
+
+MOST_CHANNELS = 128  # on one contact sheet
+
+
+def chance_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> None:
+    """Draws from the pinned cell's window, against exact probabilities."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        stochastic = [name for name in OPERATORS if POOLINGS[name].stochastic]
+        name = st.selectbox(
+            "Draw with", stochastic, format_func=lambda n: POOLINGS[n].label, width=260, **bounds("chance")
+        )
+        count = st.select_slider(
+            "Number of draws", DRAW_COUNTS, format_func=lambda n: f"{n:,.0f}", width=360, **bounds("draws")
+        )
+        if st.button("Draw again", on_click=draw_again, icon=":material/casino:", key="again_below"):
+            st.rerun()  # the stage above draws with the same seed
+    window = windows2d(values[None, channel, None], **setting.geometry())
+    cells = window.values[0, 0][cell][window.valid[cell]]
+    draws = chance.draw_window(cells, name, int(count), setting.seed, setting.temperature)
+    if draws is None:
+        st.info(
+            f"The window of output {cell} holds no positive cell: there is nothing to draw from and the output is 0. "
+            "Click another cell in the pictures above."
+        )
+        return
+    left, middle, right = st.columns(3, gap="medium")
+    with left:
+        st.markdown(f"**{count:,.0f} draws from the window of {cell}**  \nbars: share of the draws, ticks: probability")
+        words = "Share of the draws that fell on each cell of the window, beside its exact probability"
+        show_chart(chance.frequency_chart, alt=words, frequency=chance.frequency_rows(draws))
+    with middle:
+        mean = float(draws.means[-1])
+        st.markdown(
+            f"**Mean of draws {mean:.4g}, expectation {draws.expectation:.4g}**  \n"
+            "line: their distance, dashed: what 1/√N promises"
+        )
+        words = "Distance of the mean of N draws from the expectation against one over the square root of N"
+        show_chart(chance.convergence_chart, alt=words, convergence=chance.convergence_rows(draws))
+    with right:
+        _temperature(cells, setting)
+
+
+def _temperature(cells: Tensor, setting: Setting) -> None:
+    x = cells[None, None]
+    marks = [
+        {"name": POOLINGS[name].label.lower(), "output": float(global_pool(x, name))} for name in ("max", "average")
+    ]
+    now = float(global_pool(x, "softpool", temperature=setting.temperature))
+    st.markdown(
+        f"**Softmax weights at T = {setting.temperature:g} give {now:.4g}**  \nfrom max (cold) to average (hot)"
+    )
+    show_chart(
+        chance.temperature_chart,
+        alt="Softmax-weighted output of the window from low temperature, its maximum, to high, its average",
+        temperature=chance.temperature_rows(cells),
+        marks=marks,
+        now=[{"temperature": setting.temperature, "output": now}],
+    )
+
+
+def invariance_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> None:
+    """Change of the outputs under shifts and under noise."""
+    widest = min(16, values.shape[-1] - 1)
+    if st.session_state["shift"] > widest:
+        st.session_state["shift"] = widest
+    most = int(st.slider("Move the input by up to (cells)", 1, widest, width=360, **bounds("shift")))
+    x = values[None, channel, None]
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.markdown("**Shift test**  \n0 % would be perfect invariance; “None” is the change of the map itself")
+        rows = invariance.shift_rows(x, setting, most)
+        words = "Relative change of each operator's output against the shift of the input"
+        show_chart(invariance.shift_chart, setting.operators, alt=words, shift=_finite(rows))
+    with right:
+        st.markdown("**Noise test**  \nmean of five noise seeds, band from the least to the greatest")
+        words = "Relative change of each operator's output against the level of noise"
+        show_chart(
+            invariance.noise_chart, setting.operators, alt=words, noise=_finite(invariance.noise_rows(x, setting))
+        )
+    st.caption("Change = ‖output after − output before‖ / ‖output before‖.")
+
+
+def _finite(rows: list[dict]) -> list[dict]:
+    return [row for row in rows if torch.tensor(row["change"]).isfinite()]
+
+
+def repeat_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> None:
+    """The same operator again and again, in pictures."""
+    times = int(st.slider("Apply it again, up to (times)", 1, 8, width=360, **bounds("times")))
+    stage = Stage("", values[channel], setting.grid(values[channel]), (), palette=st.session_state["palette"])
+    for name in setting.operators:
+        maps = compare.repeated(values[channel], setting, name, times)
+        st.markdown(f"**{POOLINGS[name].label}**: " + " → ".join(f"{m.shape[0]} × {m.shape[1]}" for m in maps))
+        with st.container(horizontal=True):
+            for turn, each in enumerate(maps):
+                tile = pictures.Tile("", "", each, stage.value_range, stage.ramp(stage.signed))
+                caption = f"{turn} ×" if turn else "input"
+                st.image(pictures.picture_url(tile, 150), width=150, caption=caption)
+        if len(maps) <= times:
+            st.caption("It stops where the window no longer fits into the map.")
+
+
+def channels_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> None:
+    """Contact sheet of the map's channels; a click chooses one."""
+    if len(values) == 1:
+        st.info("This map has one channel. Choose edge or Gabor filters, or a network's layer, in the sidebar.")
+        return
+    shown = values[:MOST_CHANNELS]
+    note = f"; the first {MOST_CHANNELS} are shown" if len(values) > MOST_CHANNELS else ""
+    st.caption(f"{len(values)} channels on one colour scale{note}. Click one to choose it.")
+    result = mount_sheet(
+        data=sheet_payload(shown, channel, st.session_state["palette"]), key="sheet", on_channel_change=_choose_channel
+    )
+    if result.channel is not None and result.channel != channel:
+        st.rerun()
+
+
+def _choose_channel() -> None:
+    st.session_state["channel"] = int(st.session_state["sheet"]["channel"])
+
+
+SECTIONS: dict[str, Callable[[Tensor, int, Setting, tuple[int, int]], None]] = {
+    "channels": channels_section,
+    "chance": chance_section,
+    "invariance": invariance_section,
+    "repeat": repeat_section,
+}

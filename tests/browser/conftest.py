@@ -1,0 +1,134 @@
+"""A server and a real Chromium for the browser tests; without a browser they are skipped, in CI they fail."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+class Server:
+    """The app as a user starts it, on a port of its own."""
+
+    def __init__(self, log):
+        self.port, self.log, self.started = free_port(), log, time.perf_counter()
+        command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py"]
+        options = ["--server.port", str(self.port), "--server.headless", "true", "--server.address", "127.0.0.1"]
+        self.url = f"http://127.0.0.1:{self.port}/"
+        with log.open("w") as output:
+            self.process = subprocess.Popen(command + options, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+
+    def wait(self, seconds=60):
+        deadline = time.perf_counter() + seconds
+        while time.perf_counter() < deadline:
+            if self.process.poll() is not None:
+                break
+            try:
+                urllib.request.urlopen(self.url + "_stcore/health", timeout=1).read()
+                return self
+            except OSError:
+                time.sleep(0.05)
+        raise RuntimeError(f"the app did not start:\n{self.log.read_text()}")
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    from playwright.sync_api import Error, sync_playwright
+
+    from poolviz.doctor import chromium as find
+
+    with sync_playwright() as playwright:
+        path = find()
+        try:
+            browser = playwright.chromium.launch(executable_path=path and str(path), args=FLAGS)
+        except Error as error:
+            if os.environ.get("POOLVIZ_REQUIRE_BROWSER"):
+                raise
+            pytest.skip(f"no Chromium for the browser tests: {error}")
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    started = Server(tmp_path_factory.mktemp("server") / "app.log").wait()
+    yield started
+    started.stop()
+
+
+class Tab:
+    """A page of the app, its stage, and what went over its socket."""
+
+    def __init__(self, context, url):
+        self.page = context.new_page()
+        self.sent, self.problems, self.outside = [], [], []
+        self.page.on("websocket", lambda socket: socket.on("framesent", lambda data: self.sent.append(data)))
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("request", lambda request: None if "127.0.0.1" in request.url else self._outside(request.url))
+        self.url = url
+
+    def _outside(self, url):
+        if not url.startswith(("data:", "blob:")):
+            self.outside.append(url)
+
+    def open(self, query=""):
+        self.page.goto(self.url + query)
+        self.page.locator(".stage[data-painted]").wait_for(timeout=60_000)
+        self.idle()
+        return self
+
+    def idle(self):
+        """Until the script has finished and the last frame is drawn."""
+        self.page.wait_for_function("() => !document.querySelector('[data-testid=\"stStatusWidget\"]')")
+        self.page.wait_for_timeout(250)
+
+    def cell(self):
+        return tuple(int(part) for part in self.page.locator(".stage").get_attribute("data-cell").split(","))
+
+    def words(self, title):
+        card = self.page.locator(".card", has=self.page.get_by_role("heading", name=title, exact=True))
+        return card.locator(".words").inner_text()
+
+    def canvas(self, title):
+        card = self.page.locator(".card", has=self.page.get_by_role("heading", name=title, exact=True))
+        return card.locator("canvas.map")
+
+    def point(self, title, row, column, size):
+        """Middle of a cell of a map of `size` (rows, columns) that fills its canvas."""
+        box = self.canvas(title).bounding_box()
+        x = box["x"] + (column + 0.5) * box["width"] / size[1]
+        return x, box["y"] + (row + 0.5) * box["height"] / size[0]
+
+
+@pytest.fixture
+def tab(chromium, server):
+    context = chromium.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
+    opened = Tab(context, server.url)
+    yield opened
+    problems, outside = opened.problems, opened.outside
+    context.close()
+    assert problems == []
+    assert outside == []  # nothing is loaded from anywhere but the server

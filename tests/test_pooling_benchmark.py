@@ -1,0 +1,83 @@
+"""The pooling benchmark runs from the command line, measures memory rightly, and judges by its limits."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = ROOT / "tests" / "benchmarks" / "pooling.py"
+
+
+@pytest.fixture(scope="module")
+def benchmark_script():
+    spec = importlib.util.spec_from_file_location("pooling_benchmark", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("command", [["-m", "poolviz", "bench", "pooling"], [str(SCRIPT)]], ids=["bench", "script"])
+def test_it_prints_a_row_for_each_operator(command):
+    arguments = [*command, "--rounds", "1", "--small"]
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    header, *lines = done.stdout.splitlines()
+    assert header.startswith(f"torch {torch.__version__}, ") and header.endswith(", 1 thread, 1 rounds")
+    for name in ("max (torch)", "stochastic", "softmax-stochastic", "softpool", "average", "the usual way"):
+        assert sum(line.startswith(name + " ") for line in lines) == 2
+    assert sum(line.endswith(("  ok", "  MISSED")) for line in lines) == 4
+
+
+def test_the_usual_way_draws_cells_of_the_window(benchmark_script):
+    case = benchmark_script.CASES[1]._replace(shape=(50, 4, 8, 8))
+    x = benchmark_script.activations(case.shape).detach()
+    pooled = benchmark_script.usual_way(x, case.kernel_size, case.stride, case.padding)
+    padded = torch.nn.functional.pad(x, [1] * 4, value=torch.nan).unfold(2, 3, 2).unfold(3, 3, 2).flatten(4)
+    assert (padded == pooled[..., None]).any(dim=-1).all()
+
+
+@pytest.mark.parametrize(
+    ("operator", "multiple"),
+    [
+        (lambda x: x.clone(), 1),
+        (lambda x: (x + 1) * 2, 2),  # the sum goes once it is doubled; then the result and one gradient
+        (lambda x: x.exp(), 2),  # the result, which is also what backward needs, and one gradient
+    ],
+    ids=["clone", "two steps", "exp"],
+)
+def test_memory_of_known_operators(benchmark_script, operator, multiple):
+    x = torch.rand(64, 1024, requires_grad=True)
+    measured = benchmark_script.extra_memory(operator, x, torch.ones_like(operator(x).detach()))
+    assert measured == pytest.approx(multiple, abs=0.01)
+
+
+def test_the_verdict(benchmark_script):
+    case = benchmark_script.CASES[0]
+    good = benchmark_script.Row("stochastic", 10.0, [1.7, 1.8, 9.0], 5.0, 3.2)
+    assert benchmark_script.within(good, case) is True
+    for miss in ({"ratios": [1.9]}, {"speed_up": 4.9}, {"memory": 3.3}):
+        assert benchmark_script.within(good._replace(**miss), case) is False
+    assert benchmark_script.within(good._replace(name="softpool", ratios=[9.0]), case) is None
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--check"], 1), ([], 0)])
+def test_a_miss_fails_only_where_it_is_checked(benchmark_script, monkeypatch, capsys, arguments, code):
+    missed = benchmark_script.Row("stochastic", 10.0, [99.0], 1.0, 9.0)
+    monkeypatch.setattr(benchmark_script, "rows", lambda case, rounds: [missed])
+    assert benchmark_script.main(arguments) == code
+    assert capsys.readouterr().out.count("MISSED") == 2
+
+
+@pytest.mark.benchmark
+def test_memory_limits_hold_at_full_size(benchmark_script):
+    """Bytes, not seconds: the one limit that a busy machine cannot miss."""
+    for case in benchmark_script.CASES:
+        memory = benchmark_script.memories(case)
+        for name in benchmark_script.LIMITED:
+            assert memory[name] <= case.memory
