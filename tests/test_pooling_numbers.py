@@ -57,6 +57,11 @@ def test_fp16_lp_overflows_only_where_the_result_does():
     assert pool2d(torch.full((1, 1, 2, 2), 60000.0).half(), "lp", 2).isposinf().all()
 
 
+def test_the_median_of_two_large_values_does_not_overflow():
+    x = torch.full((1, 1, 2, 2), 3e38)
+    assert torch.equal(pool2d(x, "median", 2), x[..., :1, :1])
+
+
 @pytest.mark.parametrize("temperature", [0.01, 0.1, 1.0, 10.0, 100.0])
 @pytest.mark.parametrize("name", SOFT)
 def test_temperatures_equal_the_formula(name, temperature):

@@ -64,6 +64,9 @@ def noise_changes(x: Tensor, pool: PoolFunction, levels: Sequence[float], seeds:
     before, span = pool(x), float(x.max() - x.min())
     rows = []
     for level in levels:
-        noise = [torch.randn(x.shape, generator=torch.Generator().manual_seed(seed), dtype=x.dtype) for seed in seeds]
+        noise = [
+            torch.randn(x.shape, generator=torch.Generator().manual_seed(seed), dtype=x.dtype).to(x.device)
+            for seed in seeds
+        ]
         rows.append([relative_change(before, pool(x + level * span * n)) for n in noise])
     return rows

@@ -86,6 +86,7 @@ def _draw(x: Tensor, grid: WindowGrid, options: Options, softmax: bool) -> tuple
     # finite numbers on a CPU allow plain arithmetic, which is vectorised; torch.where there is 25x slower
     x = x.to(compute_dtype(x))
     plain = x.device.type == "cpu" and math.isfinite(x.sum()) and math.prod(grid.size) < 2**24
+    plain = plain and options.temperature < 1e30  # beyond, even the lowest padding would weigh something
     padded = grid.pad(x, torch.finfo(x.dtype).min if plain else -inf)  # padding weighs nothing under either rule
     slices = [grid.take(padded, offset).contiguous() for offset in grid.offsets()]
     cumulative = _cumulative_exp(slices, options.temperature, plain) if softmax else _cumulative_positive(slices)

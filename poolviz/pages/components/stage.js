@@ -8,7 +8,7 @@ export default function (component) {
   const root = parentElement.querySelector(".stage");
   let stage = stages.get(root);
   if (!stage) {
-    stage = { root, cell: null, pinned: null, told: null, timer: null, cards: [] };
+    stage = { root, cell: null, pinned: null, told: null, sent: null, timer: null, cards: [] };
     stages.set(root, stage);
     buildTransport(stage);
     stage.observer = new ResizeObserver(() => layout(stage));
@@ -37,8 +37,13 @@ function receive(stage, data) {
   if (!data.panelsFirst) stage.maps.push(...panels);
   const [rows, columns] = data.grid.output;
   const told = data.cell.join();
-  if (told !== stage.told) stage.pinned = data.cell;
-  stage.told = told;
+  // an answer to an earlier click may arrive after a later one: the later one counts
+  const stale = stage.sent && stage.sent.cell !== told && performance.now() - stage.sent.at < 3000;
+  if (!stale) {
+    stage.sent = null;
+    if (told !== stage.told) stage.pinned = data.cell;
+    stage.told = told;
+  }
   stage.pinned = [Math.min(stage.pinned[0], rows - 1), Math.min(stage.pinned[1], columns - 1)];
   if (!stage.timer || !stage.cell) stage.cell = stage.pinned;
   stage.cell = [Math.min(stage.cell[0], rows - 1), Math.min(stage.cell[1], columns - 1)];
@@ -168,6 +173,7 @@ function pin(stage, cell, setStateValue) {
   show(stage, cell);
   if (cell.join() !== stage.told) {
     stage.told = cell.join();
+    stage.sent = { cell: stage.told, at: performance.now() };
     setStateValue("cell", cell.join());
   }
 }
