@@ -103,6 +103,7 @@ def _output(x: Tensor, setting: Setting, name: str) -> Output:
         probabilities,
         drawn=pooling.stochastic and setting.training,
         note=f"{share:.0%} of the input has no say",
+        p=setting.p,
     )
 
 

@@ -28,6 +28,7 @@ class Output:
     probabilities: Tensor | None  # (H_out, W_out, kh, kw) of a stochastic operator, else None
     drawn: bool  # training mode of a stochastic operator: weights are one-hot draws
     note: str = ""  # one line under the picture
+    p: float = 2.0  # exponent, where the operator has one
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ def _output(output: Output) -> dict[str, Any]:
         "colour": pooling.colour,
         "arithmetic": pooling.arithmetic,
         "kind": kind,
+        "p": output.p,
         "keepsCells": pooling.keeps_cells,
         "weights": _floats(output.weights),
         "probabilities": None if output.probabilities is None else _floats(output.probabilities),

@@ -59,7 +59,9 @@ class Pooling:
     formula: str  # LaTeX, S over a window R of activations a
     paper: str  # source of the maths
     colour: str  # hex, the same in every chart
-    arithmetic: str  # one window in numbers; {x} values, {sum} values added, {wx} weights times values, {y} result
+    arithmetic: (
+        str  # one window in numbers: {x} values, {sum} their sum, {sum^p} of powers, {wx} weighted, {n}, {p}, {y}
+    )
     weights: CellFunction | None = None  # (..., n, c) -> (..., n, c), the contract
     reduce: CellFunction | None = None  # (..., n, c) -> (..., c), for operators that are no weighted sum
     # faster way over a map, with the same result; for a stochastic operator, the draw in training

@@ -36,7 +36,7 @@ LP = Pooling(
     formula=r"S = \Big(\sum_{i \in R} a_i^{\,p}\Big)^{1/p}",
     paper="Sermanet, Chintala, LeCun (2012), ICPR",
     colour="#8C6D31",
-    arithmetic="({sum^p})^(1/p) = {y}",
+    arithmetic="({sum^p})^(1/{p}) = {y}",
     reduce=_lp,
     uses=("p",),
 )

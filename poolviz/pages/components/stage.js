@@ -446,11 +446,14 @@ function arithmetic(map, bars, result) {
     return `drew ${formatNumber(drawn.value)}, which had p = ${shortShare(drawn.odds)}`;
   }
   const values = counted.map((bar) => formatNumber(bar.value));
+  const terms = values.map((text) => (text.startsWith("−") ? `(${text})` : text));
   const weighted = counted.filter((bar) => bar.weight !== 0);
+  const power = String(map.p).replace(/\d/g, (digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]);
   const parts = {
     x: join(values, ", "),
-    sum: join(values, " + "),
-    "sum^p": join(values.map((text) => `${text}^p`), " + "),
+    sum: join(terms, " + "),
+    "sum^p": join(terms.map((text) => text + power), " + "),
+    p: String(map.p),
     wx: weighted.length ? join(weighted.map((bar) => `${shortShare(bar.weight)} · ${formatNumber(bar.value)}`), " + ") : "no cell counts",
     n: String(counted.length),
     y: formatNumber(result),
