@@ -283,17 +283,21 @@ def test_a_chart_draws_its_rows(builder, arguments, names):
     svg = vl_convert.vegalite_to_svg({**builder(*arguments).to_dict(), "datasets": rows})
     for broken in ("NaN", "undefined", "null", "Infinity"):
         assert broken not in svg
-    marks = {kind: len(re.findall(f'aria-roledescription="{kind}"', svg)) for kind in ("bar", "tick", "point", "rule")}
+    marks = {
+        kind: len(re.findall(f'aria-roledescription="{kind}"', svg)) for kind in ("bar", "tick", "point", "rule mark")
+    }
     expected = {
         frozenset({"frequency"}): {"bar": 4, "tick": 4},
         frozenset({"convergence"}): {},
-        frozenset({"temperature", "marks", "now"}): {"point": 1, "rule": 2},
+        frozenset({"temperature", "marks", "now"}): {"point": 1, "rule mark": 2},
         frozenset({"shift"}): {"point": 4 * 5},
         frozenset({"noise"}): {"point": 4 * 7},
     }[frozenset(names)]
     assert {kind: count for kind, count in marks.items() if count} == expected
     paths = re.findall(r'aria-roledescription="(?:line|area) mark"[^>]* d="([^"]+)"', svg)
-    assert all(path.count(",") + path.count("L") > 1 for path in paths)
+    lines = {"convergence": 2, "temperature": 1, "shift": 4, "noise": 8}  # noise: four bands and four lines
+    assert len(paths) == sum(lines.get(name, 0) for name in names)
+    assert all(path.count("L") + path.count("C") >= 4 for path in paths)
 
 
 @pytest.mark.parametrize("builder", [invariance.shift_chart, invariance.noise_chart])

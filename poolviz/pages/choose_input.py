@@ -11,17 +11,24 @@ from poolviz.inputs.features import FeatureMap
 from poolviz.inputs.images import InputError, Picture
 from poolviz.pages.components import mount_pad
 from poolviz.pages.parameters import INPUTS, MAPS, SIZES, bounds
+from poolviz.pages.show import plain
 
+MAP_NAMES = {"image": "the image itself", "edges": "edge filters", "gabor": "Gabor filters"}
 FIRST_GRID = [[1, 3, 0, 2], [0, 9, 1, 4], [5, 2, 6, 0], [1, 0, 3, 8]]
 
 
-@st.cache_resource(max_entries=128, show_spinner=False)
-def _make(maker: str, *arguments: object) -> Picture:
-    """Pictures are the same for every visitor; nobody writes into one."""
+@st.cache_data(max_entries=256, max_size="64MB", show_spinner=False)
+def _sample(maker: str, *arguments: object) -> Picture:
+    """Pictures that are the same for every visitor."""
     return getattr(images, maker)(*arguments)
 
 
-@st.cache_resource(max_entries=64, show_spinner="Computing the feature map …")
+@st.cache_data(max_entries=64, max_size="64MB", show_spinner=False)
+def _decoded(file_id: str, size: int, _data: bytes, _name: str) -> Picture:
+    return images.upload(_data, _name, size)
+
+
+@st.cache_data(max_entries=256, max_size="256MB", show_spinner="Computing the feature map …")
 def _map(kind: str, relu: bool, model: str, layer: str, _picture: Picture, picture_key: tuple) -> FeatureMap:
     if kind == "network":
         return models.model_map(_picture, model, layer)
@@ -35,7 +42,8 @@ def choose_picture() -> tuple[Picture, tuple, str]:
     kind = st.selectbox("Input", list(INPUTS), format_func=INPUTS.get, **bounds("input"))
     pickers: dict[str, Callable[[], tuple[Picture, tuple, str]]] = {
         "digit": _digit,
-        "mnist": _mnist,
+        "mnist": lambda: _idx_picture("mnist", "MNIST digit"),
+        "fashion": lambda: _idx_picture("fashion-mnist", "Fashion-MNIST article"),
         "photo": _photo,
         "grid": _grid,
         "upload": _upload,
@@ -45,25 +53,28 @@ def choose_picture() -> tuple[Picture, tuple, str]:
     try:
         chosen = pickers[kind]()
     except InputError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(plain(str(error)), icon=":material/error:")
         chosen = previous or (images.digit(3), ("digit", 3), "handwritten digit")
-        st.caption(f"Still showing: {chosen[2]}.")
+        st.caption(f"Still showing: {plain(chosen[2])}.")
     st.session_state["picture"] = chosen
     if chosen[0].note:
-        st.caption(chosen[0].note)
+        st.caption(plain(chosen[0].note))
     return chosen
 
 
 def _digit() -> tuple[Picture, tuple, str]:
     index = _index(images.DIGIT_COUNT)
     label = images.digit_label(index)
-    return _make("digit", index), ("digit", index), f"handwritten digit {label} (no. {index})"
+    return _sample("digit", index), ("digit", index), f"handwritten digit {label} (no. {index})"
 
 
-def _mnist() -> tuple[Picture, tuple, str]:
+def _idx_picture(dataset: str, name: str) -> tuple[Picture, tuple, str]:
+    if images.mnist_root(dataset) is None and st.button("Download it", icon=":material/download:"):
+        with st.spinner("Downloading …"):
+            images.mnist(0, dataset, download=True)
     index = _index(10_000)
-    picture = _make("mnist", index)
-    return picture, ("mnist", index), f"MNIST digit {images.mnist_label(index)} (test no. {index})"
+    picture = _sample("mnist", index, dataset)
+    return picture, (dataset, index), f"{name} {images.mnist_label(index, dataset)} (test no. {index})"
 
 
 def _index(count: int) -> int:
@@ -75,7 +86,7 @@ def _index(count: int) -> int:
 def _photo() -> tuple[Picture, tuple, str]:
     name = st.selectbox("Photograph", images.PHOTOGRAPHS, format_func=str.capitalize, **bounds("photo"))
     size = _size()
-    return _make("photograph", name, size), ("photo", name, size), f"photograph of a {name}, {size} × {size}"
+    return _sample("photograph", name, size), ("photo", name, size), f"photograph of a {name}, {size} × {size}"
 
 
 def _size() -> int:
@@ -84,25 +95,26 @@ def _size() -> int:
 
 
 def _grid() -> tuple[Picture, tuple, str]:
-    rows = st.session_state["grid"] or FIRST_GRID
-    side = st.number_input("Rows and columns", 4, 12, len(rows), step=1, help="New cells hold 0.")
-    if side != len(rows):
-        rows = [[rows[r][c] if r < len(rows) and c < len(rows[r]) else 0 for c in range(side)] for r in range(side)]
-        st.session_state["grid"] = rows
-    # The editor keeps the edits by itself; it starts anew only when its size changes.
-    if st.session_state.get("grid_base_side") != side:
-        st.session_state["grid_base"] = [[f"{cell:g}" for cell in row] for row in rows]
-        st.session_state["grid_base_side"] = side
-    columns = [str(number) for number in range(side)]
     import pandas as pd
 
-    table = pd.DataFrame(st.session_state["grid_base"], columns=columns)
+    rows = st.session_state["grid"] or FIRST_GRID
+    side = int(st.number_input("Rows and columns", 4, 12, len(rows), step=1, help="New cells hold 0."))
+    if side != len(rows):
+        known = {(r, c): cell for r, row in enumerate(rows) for c, cell in enumerate(row)}
+        rows = st.session_state["grid"] = [[known.get((r, c), 0) for c in range(side)] for r in range(side)]
+    key = f"editor{side}"
+    # The editor keeps its edits by itself while it is on the page: it gets new rows only when it appears.
+    if key not in st.session_state:
+        st.session_state["grid_shown"] = [[repr(float(cell)).removesuffix(".0") for cell in row] for row in rows]
+    columns = [str(number) for number in range(len(rows[0]))]
+    table = pd.DataFrame(st.session_state["grid_shown"], columns=columns)
     config = {name: st.column_config.TextColumn(name, width=34) for name in columns}
-    edited = st.data_editor(table, column_config=config, hide_index=True, num_rows="fixed", key=f"editor{side}")
+    edited = st.data_editor(table, column_config=config, hide_index=True, num_rows="fixed", key=key)
     entered = edited.to_numpy(dtype=object).tolist()
     picture = images.grid(entered)
-    st.session_state["grid"] = picture.pixels[0].double().tolist()
-    return picture, ("grid", images.grid_to_text(entered)), f"number grid, {side} × {side}"
+    text = images.grid_to_text(entered)
+    st.session_state["grid"] = images.grid_from_text(text)
+    return picture, ("grid", text), f"number grid, {side} × {len(columns)}"
 
 
 def _upload() -> tuple[Picture, tuple, str]:
@@ -111,9 +123,9 @@ def _upload() -> tuple[Picture, tuple, str]:
     if stored is None:
         st.caption("Until a picture is here, the previous input stays. A link cannot carry an upload.")
         kept = st.session_state.get("picture")
-        return kept or (_make("digit", 3), ("digit", 3), "handwritten digit")
-    data = stored.getvalue()
-    return _make("upload", data, stored.name, size), ("upload", hash(data), size), f"upload {stored.name[:40]}"
+        return kept or (_sample("digit", 3), ("digit", 3), "handwritten digit")
+    picture = _decoded(stored.file_id, size, stored.getvalue(), stored.name)
+    return picture, ("upload", stored.file_id, size), f"upload {stored.name[:40]}"
 
 
 def _drawing() -> tuple[Picture, tuple, str]:
@@ -132,16 +144,15 @@ def choose_map(picture: Picture, key: tuple) -> tuple[FeatureMap, str]:
     relu, model, layer = True, "", ""
     if kind in ("edges", "gabor"):
         relu = st.toggle("ReLU (keep what is above 0)", **bounds("relu"))
-    if kind == "network":
-        model, layer = _network()
-        if not model:
-            kind = "image"
-    name = f"{model}, {layer}" if model else MAPS[kind].lower() + ("" if relu else ", signed")
     try:
+        if kind == "network":
+            model, layer = _network()
+            kind = kind if model else "image"
+        name = f"{model}, {layer}" if model else MAP_NAMES[kind] + ("" if relu else ", signed")
         return _map(kind, relu, model, layer, picture, key), name
     except InputError as error:
-        st.error(str(error), icon=":material/error:")
-        return _map("image", True, "", "", picture, key), MAPS["image"].lower()
+        st.error(plain(str(error)), icon=":material/error:")
+        return _map("image", True, "", "", picture, key), MAP_NAMES["image"]
 
 
 def _network() -> tuple[str, str]:

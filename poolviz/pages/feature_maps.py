@@ -17,6 +17,7 @@ from poolviz.pages.facts import show_facts
 from poolviz.pages.lenses import STAGE_LENSES
 from poolviz.pages.machine import machine_button
 from poolviz.pages.parameters import LENSES, PARAMS, bounds
+from poolviz.pages.show import plain
 
 # Visitors share the cores, and each script run is a new thread whose first parallel operation would start threads
 # of its own: with the default, pooling a 56 x 56 map took five times as long on two cores.
@@ -60,7 +61,7 @@ def _explore(values: Tensor, channel: int, setting: Setting, title: str, palette
         st.warning(f"This setting is impossible: {reason}.", icon=":material/block:")
         return
     head, menu = st.columns([4, 1], vertical_alignment="center")
-    head.markdown(f"**{title[0].upper()}{title[1:]}** · {setting.describe()}")
+    head.markdown(f"**{plain(title[0].upper() + title[1:])}** · {setting.describe()}")
     lens = st.segmented_control(
         "Look at", list(LENSES), format_func=LENSES.get, required=True, label_visibility="collapsed", **bounds("lens")
     )

@@ -18,6 +18,7 @@ SHARES = tuple(i / 10 for i in range(11))
 INPUTS = {
     "digit": "Handwritten digit (8 × 8)",
     "mnist": "MNIST digit (28 × 28)",
+    "fashion": "Fashion-MNIST (28 × 28)",
     "photo": "Photograph",
     "grid": "Number grid",
     "upload": "Upload a picture",

@@ -1,7 +1,8 @@
-"""Show an Altair chart whose spec is built once and whose data change, and the ink that a theme asks for."""
+"""Show an Altair chart whose spec is built once and whose data change; text as text; the theme's ink."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,11 @@ def show_chart(builder: Callable[..., Any], *arguments: Any, alt: str, **dataset
     labels = {"labelColor": ink(), "titleColor": ink(), "labelFontSize": 13, "titleFontSize": 13}
     spec["config"] = {**spec.get("config", {}), "axis": labels, "legend": labels}
     st.vega_lite_chart(None, spec, width="stretch", alt=alt)
+
+
+def plain(text: str) -> str:
+    """Text for a Markdown element that shows it as it is: a file's name must not become a link or a picture."""
+    return re.sub(r"([\\`*_{}\[\]()#+\-!|<>~$:])", r"\\\1", text)
 
 
 def ink() -> str:
