@@ -102,7 +102,7 @@ def _output(x: Tensor, setting: Setting, name: str) -> Output:
         weights[0, 0],
         probabilities,
         drawn=pooling.stochastic and setting.training,
-        note=f"{share:.0%} of the input has no say",
+        note=f"{share:.0%} discarded",
         p=setting.p,
     )
 

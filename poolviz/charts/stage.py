@@ -119,7 +119,7 @@ def payload(stage: Stage, cell: tuple[int, int], compact: bool = False) -> dict[
         "compact": compact,
         "largest": 150 if compact else 420,
         "panelsFirst": stage.panels_first,
-        "hint": "" if compact else "point at a cell; a click keeps it",
+        "hint": "" if compact else "point, or click to keep",
     }
 
 

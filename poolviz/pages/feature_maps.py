@@ -6,7 +6,7 @@ import streamlit as st
 import torch
 from torch import Tensor
 
-from poolviz.charts.compare import Setting, compare
+from poolviz.charts.compare import Setting, compare, widest_difference
 from poolviz.charts.stage import Stage, payload
 from poolviz.pages import link
 from poolviz.pages.choose_input import choose_channel, choose_map, choose_picture
@@ -86,10 +86,21 @@ def _section(lens: str, values: Tensor, channel: int, setting: Setting, cell: tu
 
 def _mount(stage: Stage, compact: bool) -> tuple[int, int]:
     rows, columns = stage.grid.output_size
-    wanted = st.session_state["cell"] or (rows // 2, columns // 2)
+    wanted = st.session_state["cell"] or _telling_cell(stage)
     cell = (min(wanted[0], rows - 1), min(wanted[1], columns - 1))
     mount_stage(data=payload(stage, cell, compact), key="stage", on_cell_change=_pinned)
     return cell
+
+
+def _telling_cell(stage: Stage) -> tuple[int, int]:
+    """Until a cell is chosen: where the first two operators disagree most, and there for as long as the map stays."""
+    shown = stage.title.split("\n")[0]
+    if st.session_state.get("telling_map") != shown:
+        st.session_state["telling_map"] = shown
+        alike = len(stage.outputs) > 1 and stage.outputs[0].values.shape == stage.outputs[1].values.shape
+        middle = tuple(length // 2 for length in stage.grid.output_size)
+        st.session_state["telling_cell"] = widest_difference(stage, 0, 1) if alike else middle
+    return st.session_state["telling_cell"]
 
 
 def _pinned() -> None:
