@@ -94,8 +94,10 @@ def pictures_chart(tiles: Sequence[Tile], columns: int, caption: str = "", ink: 
 
 
 def stage_chart(stage: Stage) -> alt.LayerChart:
-    """The stage as a picture to keep, with its settings in the caption."""
-    return pictures_chart(stage_tiles(stage), columns=len(stage.outputs) + 1, caption=stage.title)
+    """The stage as a picture to keep, in rows of at most five, with its settings in the caption."""
+    tiles = stage_tiles(stage)
+    rows = -(-len(tiles) // 5)
+    return pictures_chart(tiles, columns=-(-len(tiles) // rows), caption=stage.title)
 
 
 def render(chart: alt.TopLevelMixin, kind: str) -> bytes:
