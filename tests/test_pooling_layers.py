@@ -35,7 +35,7 @@ def test_a_record_is_frozen_and_complete(name):
         assert text and text.isprintable(), "a control character: was a raw string's backslash lost?"
     assert pooling.formula.count("{") == pooling.formula.count("}")
     assert pooling.family in MODULES
-    assert set(re.findall(r"{([^}]+)}", pooling.arithmetic)) <= {"x", "sum", "sum^p", "wx", "y", "n"}
+    assert set(re.findall(r"{([^}]+)}", pooling.arithmetic)) <= {"x", "sum", "sum^p", "p", "wx", "y", "n"}
     assert pooling.stochastic == (name in ("stochastic", "softmax-stochastic"))
 
 

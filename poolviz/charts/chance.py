@@ -63,7 +63,7 @@ def convergence_rows(draws: Draws) -> list[dict[str, Any]]:
         {
             "draws": int(n),
             "error": max(abs(float(draws.means[n - 1]) - draws.expectation), 1e-12),
-            "expected": draws.deviation / float(n) ** 0.5,
+            "expected": max(draws.deviation / float(n) ** 0.5, 1e-12),
         }
         for n in places.clamp(1, count).unique()
     ]

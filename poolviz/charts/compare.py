@@ -66,6 +66,8 @@ class Setting:
         if self.ceil_mode:
             parts.append("ceil mode")
         chosen = [POOLINGS[name] for name in self.operators]
+        if self.count_include_pad and any("count_include_pad" in pooling.uses for pooling in chosen):
+            parts.append("padding counted as zeros")
         if any(pooling.stochastic for pooling in chosen):
             parts.append(f"training mode, seed {self.seed}" if self.training else "test mode")
         if any("temperature" in pooling.uses for pooling in chosen):

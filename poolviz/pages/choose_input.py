@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import streamlit as st
@@ -9,11 +10,13 @@ import streamlit as st
 from poolviz.inputs import features, images, models
 from poolviz.inputs.features import FeatureMap
 from poolviz.inputs.images import InputError, Picture
+from poolviz.pages import link
 from poolviz.pages.components import mount_pad
 from poolviz.pages.parameters import INPUTS, MAPS, SIZES, bounds
 from poolviz.pages.show import plain
 
 MAP_NAMES = {"image": "the image itself", "edges": "edge filters", "gabor": "Gabor filters"}
+ONE_AT_A_TIME = threading.Lock()  # large uploads and downloads of thirty visitors would fill the memory
 FIRST_GRID = [[1, 3, 0, 2], [0, 9, 1, 4], [5, 2, 6, 0], [1, 0, 3, 8]]
 
 
@@ -24,8 +27,13 @@ def _sample(maker: str, *arguments: object) -> Picture:
 
 
 @st.cache_data(max_entries=64, max_size="64MB", show_spinner=False)
-def _decoded(file_id: str, size: int, _data: bytes, _name: str) -> Picture:
-    return images.upload(_data, _name, size)
+def _decoded(file_id: str, size: int, _data: bytes, _name: str) -> Picture | str:
+    """The picture, or the sentence that says why there is none: neither is worked out twice."""
+    with ONE_AT_A_TIME:
+        try:
+            return images.upload(_data, _name, size)
+        except InputError as error:
+            return str(error)
 
 
 @st.cache_data(max_entries=256, max_size="256MB", show_spinner="Computing the feature map …")
@@ -70,7 +78,7 @@ def _digit() -> tuple[Picture, tuple, str]:
 
 def _idx_picture(dataset: str, name: str) -> tuple[Picture, tuple, str]:
     if images.mnist_root(dataset) is None and st.button("Download it", icon=":material/download:"):
-        with st.spinner("Downloading …"):
+        with st.spinner("Downloading …"), ONE_AT_A_TIME:
             images.mnist(0, dataset, download=True)
     index = _index(10_000)
     picture = _sample("mnist", index, dataset)
@@ -78,8 +86,7 @@ def _idx_picture(dataset: str, name: str) -> tuple[Picture, tuple, str]:
 
 
 def _index(count: int) -> int:
-    if st.session_state["index"] >= count:
-        st.session_state["index"] = count - 1
+    link.clamp("index", count - 1)
     return int(st.number_input("Which one", 0, count - 1, step=1, **bounds("index")))
 
 
@@ -98,7 +105,9 @@ def _grid() -> tuple[Picture, tuple, str]:
     import pandas as pd
 
     rows = st.session_state["grid"] or FIRST_GRID
-    side = int(st.number_input("Rows and columns", 4, 12, len(rows), step=1, help="New cells hold 0."))
+    st.session_state.setdefault("grid_side", len(rows))
+    help_side = "New cells hold 0."
+    side = int(st.number_input("Rows and columns", 4, 12, step=1, help=help_side, **bounds("grid_side")))
     if side != len(rows):
         known = {(r, c): cell for r, row in enumerate(rows) for c, cell in enumerate(row)}
         rows = st.session_state["grid"] = [[known.get((r, c), 0) for c in range(side)] for r in range(side)]
@@ -110,7 +119,7 @@ def _grid() -> tuple[Picture, tuple, str]:
     table = pd.DataFrame(st.session_state["grid_shown"], columns=columns)
     config = {name: st.column_config.TextColumn(name, width=34) for name in columns}
     edited = st.data_editor(table, column_config=config, hide_index=True, num_rows="fixed", key=key)
-    entered = edited.to_numpy(dtype=object).tolist()
+    entered = edited.astype(object).where(edited.notna(), None).to_numpy().tolist()  # pandas' nan is a blank cell
     picture = images.grid(entered)
     text = images.grid_to_text(entered)
     st.session_state["grid"] = images.grid_from_text(text)
@@ -125,17 +134,21 @@ def _upload() -> tuple[Picture, tuple, str]:
         kept = st.session_state.get("picture")
         return kept or (_sample("digit", 3), ("digit", 3), "handwritten digit")
     picture = _decoded(stored.file_id, size, stored.getvalue(), stored.name)
+    if isinstance(picture, str):
+        raise InputError(picture)
     return picture, ("upload", stored.file_id, size), f"upload {stored.name[:40]}"
 
 
 def _drawing() -> tuple[Picture, tuple, str]:
     st.caption("Draw with the mouse, a pen or a finger.")
-    kept = st.session_state["drawing"] or bytes(784)
-    result = mount_pad(data={"levels": list(kept)}, key="pad", on_levels_change=lambda: None)
+    shown = st.session_state["drawing"] or bytes(784)
+    result = mount_pad(data={"levels": list(shown)}, key="pad", on_levels_change=lambda: None)
     if result.levels is not None:
-        kept = bytes(result.levels)
-        st.session_state["drawing"] = kept if any(kept) else None
-    return images.drawing(kept), ("drawing", kept), "a drawing, 28 × 28"
+        images.drawing(result.levels)  # refuses what is no drawing, before it is kept
+        # as the link carries it, so that whoever opens the link sees the same numbers
+        shown = images.drawing_from_text(images.drawing_to_text(bytes(result.levels)))
+        st.session_state["drawing"] = shown if any(shown) else None
+    return images.drawing(shown), ("drawing", shown), "a drawing, 28 × 28"
 
 
 def choose_map(picture: Picture, key: tuple) -> tuple[FeatureMap, str]:
@@ -169,23 +182,22 @@ def _network() -> tuple[str, str]:
     if model not in here:
         st.info("The weights of this network are not on this machine; the image itself is shown.")
         if st.button("Download the weights", icon=":material/download:"):
-            with st.spinner("Downloading …"):
+            with st.spinner("Downloading …"), ONE_AT_A_TIME:
                 models.download(model)
             st.rerun()
         return "", ""
     names = models.layers(model)
     if st.session_state["layer"] not in names:
-        st.session_state["layer"] = names[min(2, len(names) - 1)]
+        link.replace("layer", names[min(2, len(names) - 1)])
     return model, st.selectbox("Layer", names, **bounds("layer"))
 
 
 def choose_channel(feature_map: FeatureMap) -> int:
     """Widget for the channel; a number beyond the map falls back to its last."""
     count = len(feature_map.channels)
+    link.clamp("channel", count - 1)
     if count == 1:
         return 0
-    if st.session_state["channel"] >= count:
-        st.session_state["channel"] = count - 1
 
     def label(number: int) -> str:
         return f"{number}: {feature_map.channels[number]}"

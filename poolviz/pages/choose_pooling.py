@@ -41,7 +41,7 @@ def choose_setting() -> Setting:
         count_include_pad,
         training,
         seed,
-        temperature=_temperature() if "temperature" in used else 1.0,
+        temperature=temperature_slider() if "temperature" in used else 1.0,
         p=float(st.number_input("Exponent p of Lp", 1, 16, step=1, **bounds("p"))) if "p" in used else 2.0,
         mix=_mix() if "mix" in used else 0.5,
     )
@@ -72,7 +72,8 @@ def draw_again() -> None:
     st.session_state["seed"] = (int(st.session_state["seed"]) + 1) % 1_000_000
 
 
-def _temperature() -> float:
+def temperature_slider() -> float:
+    """Stops from max-like to average-like."""
     return st.select_slider(
         "Temperature (max-like → average-like)",
         TEMPERATURES,

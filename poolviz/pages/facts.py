@@ -37,7 +37,10 @@ def _size_formula(grid: WindowGrid, ceil_mode: bool) -> str:
     )
     left, right = (r"\lceil", r"\rceil") if ceil_mode else (r"\lfloor", r"\rfloor")
     fraction = rf"\frac{{{length} + 2 \cdot {p} - {d} \cdot ({k} - 1) - 1}}{{{s}}}"
-    return rf"\left{left} {fraction} \right{right} + 1 = {out}"
+    room = length + 2 * p - d * (k - 1) - 1
+    whole = (-(-room // s) if ceil_mode else room // s) + 1
+    dropped = r" - 1\ \text{(begins in the padding)}" if out < whole else ""
+    return rf"\left{left} {fraction} \right{right} + 1{dropped} = {out}"
 
 
 def _overlap(grid: WindowGrid) -> str:

@@ -26,7 +26,9 @@ torch.set_num_threads(1)
 
 def page() -> None:
     """Draw the page once for the current widgets; the address is read first and written last."""
-    notices = link.restore(PARAMS)
+    first_run = link.NOTICES not in st.session_state
+    link.restore(PARAMS)
+    top = st.container()
     with st.sidebar:
         st.markdown("### poolviz  \nSee what pooling does.")
         picture, key, input_name = choose_picture()
@@ -39,14 +41,17 @@ def page() -> None:
             "Colours", ["viridis", "cividis", "grey"], required=True, width="stretch", **bounds("palette")
         )
         machine_button()
-    if notices:
-        told = "".join(f"\n- {notice}" for notice in notices)
-        st.warning(f"Parts of this link could not be used; their defaults are shown.{told}", icon=":material/link_off:")
     values = feature_map.values
     title = f"{input_name}, {map_name}"
     if len(feature_map.channels) > 1:
         title += f", channel {channel} ({feature_map.channels[channel]})"
     _explore(values, channel, setting, title, palette)
+    notices = link.take_notices()
+    if first_run and notices:
+        told = "".join(f"\n- {notice}" for notice in notices)
+        top.warning(
+            f"Parts of this link could not be used; their defaults are shown.{told}", icon=":material/link_off:"
+        )
     link.save(PARAMS, PARAMS)
 
 
@@ -65,10 +70,11 @@ def _explore(values: Tensor, channel: int, setting: Setting, title: str, palette
     lens = st.segmented_control(
         "Look at", list(LENSES), format_func=LENSES.get, required=True, label_visibility="collapsed", **bounds("lens")
     )
+    telling = _telling_cell(stage)
     if lens in STAGE_LENSES:
         stage = STAGE_LENSES[lens](stage, setting)
     below = lens not in STAGE_LENSES and lens != "outputs"
-    cell = _mount(stage, compact=below)
+    cell = _mount(stage, telling, compact=below)
     with menu:
         download_menu(stage)
     if below:
@@ -84,23 +90,21 @@ def _section(lens: str, values: Tensor, channel: int, setting: Setting, cell: tu
     link.save(PARAMS, PARAMS)
 
 
-def _mount(stage: Stage, compact: bool) -> tuple[int, int]:
+def _mount(stage: Stage, telling: tuple[int, int], compact: bool) -> tuple[int, int]:
     rows, columns = stage.grid.output_size
-    wanted = st.session_state["cell"] or _telling_cell(stage)
+    wanted = st.session_state["cell"] or telling
     cell = (min(wanted[0], rows - 1), min(wanted[1], columns - 1))
+    if cell != wanted:
+        link.replace("cell", cell)
     mount_stage(data=payload(stage, cell, compact), key="stage", on_cell_change=_pinned)
     return cell
 
 
 def _telling_cell(stage: Stage) -> tuple[int, int]:
-    """Until a cell is chosen: where the first two operators disagree most, and there for as long as the map stays."""
-    shown = stage.title.split("\n")[0]
-    if st.session_state.get("telling_map") != shown:
-        st.session_state["telling_map"] = shown
-        alike = len(stage.outputs) > 1 and stage.outputs[0].values.shape == stage.outputs[1].values.shape
-        middle = tuple(length // 2 for length in stage.grid.output_size)
-        st.session_state["telling_cell"] = widest_difference(stage, 0, 1) if alike else middle
-    return st.session_state["telling_cell"]
+    """The cell to begin with, until one is chosen: where the first two operators disagree most."""
+    alike = len(stage.outputs) > 1 and stage.outputs[0].values.shape == stage.outputs[1].values.shape
+    rows, columns = stage.grid.output_size
+    return widest_difference(stage, 0, 1) if alike else (rows // 2, columns // 2)
 
 
 def _pinned() -> None:

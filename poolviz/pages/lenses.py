@@ -20,7 +20,8 @@ def difference(stage: Stage, setting: Setting) -> Stage:
         return stage
     for name, fallback in (("first", 0), ("second", 1)):
         if st.session_state[name] not in setting.operators:
-            st.session_state[name] = setting.operators[fallback]
+            taken = st.session_state["second" if name == "first" else "first"]
+            st.session_state[name] = next(n for n in setting.operators[fallback:] + setting.operators if n != taken)
     left, right, button = st.columns([1, 1, 1.4], vertical_alignment="bottom")
     first, second = (
         setting.operators.index(
@@ -34,7 +35,7 @@ def difference(stage: Stage, setting: Setting) -> Stage:
         st.warning(str(error))
         return stage
     button.button(
-        "Go to the cell where they disagree most",
+        "Show the widest difference",
         on_click=_go,
         args=(compare.widest_difference(stage, first, second),),
         icon=":material/my_location:",

@@ -7,11 +7,15 @@ parameter's name as their `key`, so the session holds every value once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
 
+from poolviz.pages.show import plain
+
+NOTICES = "link_notices"  # session key
 LONGEST_SHOWN = 40  # characters of a bad value that a notice repeats
 
 
@@ -39,7 +43,7 @@ def several(default: Sequence[str], options: Sequence[str], most: int) -> Param:
     """Up to `most` of `options`, separated by commas."""
 
     def parse(text: str) -> list[str]:
-        names = list(dict.fromkeys(text.split(",")))
+        names = list(dict.fromkeys(text.split(","))) if text else []
         if not set(names) <= set(options) or len(names) > most:
             raise ValueError(f"known are {', '.join(options)}, at most {most} of them")
         return names
@@ -86,13 +90,13 @@ def text(parse: Callable[[str], Any], show: Callable[[Any], str]) -> Param:
     return Param(None, parse, show)
 
 
-def restore(params: dict[str, Param]) -> list[str]:
-    """Fill the session from the address on a session's first run; returns a notice for each bad value."""
-    notices = []
+def restore(params: dict[str, Param]) -> None:
+    """Fill the session from the address on its first run, and keep a notice for each value that is bad."""
+    if NOTICES in st.session_state:
+        return
+    notices = st.session_state[NOTICES] = []
     for name, param in params.items():
-        if name in st.session_state:
-            continue
-        st.session_state[name] = param.default
+        st.session_state[name] = copy(param.default)
         given = st.query_params.get(name)
         if given is None:
             continue
@@ -100,7 +104,32 @@ def restore(params: dict[str, Param]) -> list[str]:
             st.session_state[name] = param.parse(given)
         except ValueError as reason:
             shown = given if len(given) <= LONGEST_SHOWN else given[:LONGEST_SHOWN] + "…"
-            notices.append(f"{name} = `{shown.replace('`', '')}`: {reason}")
+            shown = " ".join(shown.replace("`", "").split()) or " "  # a blank line would end the code span
+            notices.append(f"{name} = `{shown}`: {plain(str(reason))}")
+
+
+def clamp(name: str, most: int) -> int:
+    """Bring a number down to `most`, its largest value on this map; a link that went beyond is told."""
+    value = st.session_state[name]
+    if value > most:
+        st.session_state[name] = most
+        st.session_state[NOTICES].append(f"{name} = `{value}`: {most} is the last here")
+    return st.session_state[name]
+
+
+def replace(name: str, value: Any) -> None:
+    """Put `value` where the session holds one that does not exist here; a link that named it is told."""
+    old = st.session_state[name]
+    st.session_state[name] = value
+    if old is not None:
+        st.session_state[NOTICES].append(
+            f"{name} = {plain(str(old)[:LONGEST_SHOWN])}: unknown here, {plain(str(value))} is shown"
+        )
+
+
+def take_notices() -> list[str]:
+    """What was wrong with the link, once; what is clamped in later runs is the visitor's own doing."""
+    notices, st.session_state[NOTICES] = st.session_state[NOTICES], []
     return notices
 
 

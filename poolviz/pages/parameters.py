@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from poolviz.inputs import images
+from poolviz.inputs import images, models
 from poolviz.pages import link
 from poolviz.pages.link import Param
 from poolviz.pooling import POOLINGS
@@ -65,7 +65,7 @@ PARAMS: dict[str, Param] = {
     "drawing": link.text(images.drawing_from_text, images.drawing_to_text),
     "map": link.choice("image", tuple(MAPS)),
     "relu": link.flag(True),
-    "model": link.text(str, str),
+    "model": link.text(link.choice("", models.MODELS).parse, str),
     "layer": link.text(str, str),
     "channel": link.whole(0, 0, 9999),
     "operators": link.several(("max", "average", "stochastic"), OPERATORS, MOST_OPERATORS),

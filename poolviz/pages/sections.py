@@ -15,7 +15,7 @@ from poolviz.charts import chance, compare, invariance, pictures
 from poolviz.charts.compare import Setting
 from poolviz.charts.sheet import sheet_payload
 from poolviz.charts.stage import Stage
-from poolviz.pages.choose_pooling import draw_again
+from poolviz.pages.choose_pooling import draw_again, temperature_slider
 from poolviz.pages.components import mount_sheet
 from poolviz.pages.parameters import DRAW_COUNTS, OPERATORS, bounds
 from poolviz.pages.show import show_chart
@@ -36,9 +36,13 @@ def chance_section(values: Tensor, channel: int, setting: Setting, cell: tuple[i
         )
         if st.button("Draw again", on_click=draw_again, icon=":material/casino:", key="again_below"):
             st.rerun()  # the stage above draws with the same seed
+        temperature = 1.0
+        if "temperature" in POOLINGS[name].uses:
+            shown = any("temperature" in POOLINGS[other].uses for other in setting.operators)
+            temperature = setting.temperature if shown else temperature_slider()
     window = windows2d(values[None, channel, None], **setting.geometry())
     cells = window.values[0, 0][cell][window.valid[cell]]
-    draws = chance.draw_window(cells, name, int(count), setting.seed, setting.temperature)
+    draws = chance.draw_window(cells, name, int(count), setting.seed, temperature)
     if draws is None:
         st.info(
             f"The window of output {cell} holds no positive cell: there is nothing to draw from and the output is 0. "
@@ -59,30 +63,28 @@ def chance_section(values: Tensor, channel: int, setting: Setting, cell: tuple[i
         words = "Distance of the mean of N draws from the expectation against one over the square root of N"
         show_chart(chance.convergence_chart, alt=words, convergence=chance.convergence_rows(draws))
     with right:
-        _temperature(cells, setting)
+        _temperature(cells, temperature)
 
 
-def _temperature(cells: Tensor, setting: Setting) -> None:
+def _temperature(cells: Tensor, temperature: float) -> None:
     x = cells[None, None]
     marks = [
         {"name": POOLINGS[name].label.lower(), "output": float(global_pool(x, name))} for name in ("max", "average")
     ]
-    now = float(global_pool(x, "softpool", temperature=setting.temperature))
-    st.markdown(
-        f"**Softmax weights at T = {setting.temperature:g} give {now:.4g}**  \nfrom max (cold) to average (hot)"
-    )
+    now = float(global_pool(x, "softpool", temperature=temperature))
+    st.markdown(f"**Softmax weights at T = {temperature:g} give {now:.4g}**  \nfrom max (cold) to average (hot)")
     show_chart(
         chance.temperature_chart,
         alt="Softmax-weighted output of the window from low temperature, its maximum, to high, its average",
         temperature=chance.temperature_rows(cells),
         marks=marks,
-        now=[{"temperature": setting.temperature, "output": now}],
+        now=[{"temperature": temperature, "output": now}],
     )
 
 
 def invariance_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> None:
     """Change of the outputs under shifts and under noise."""
-    widest = min(16, values.shape[-1] - 1)
+    widest = max(2, min(16, values.shape[-1] - 1))  # a slider needs two ends, a 2 x 2 map allows one step
     if st.session_state["shift"] > widest:
         st.session_state["shift"] = widest
     most = int(st.slider("Move the input by up to (cells)", 1, widest, width=360, **bounds("shift")))
@@ -133,7 +135,7 @@ def channels_section(values: Tensor, channel: int, setting: Setting, cell: tuple
     result = mount_sheet(
         data=sheet_payload(shown, channel, st.session_state["palette"]), key="sheet", on_channel_change=_choose_channel
     )
-    if result.channel is not None and result.channel != channel:
+    if result.channel is not None:  # an event, present in the run of its click alone
         st.rerun()
 
 

@@ -25,7 +25,9 @@ def show_chart(builder: Callable[..., Any], *arguments: Any, alt: str, **dataset
 
 def plain(text: str) -> str:
     """Text for a Markdown element that shows it as it is: a file's name must not become a link or a picture."""
-    return re.sub(r"([\\`*_{}\[\]()#+\-!|<>~$:])", r"\\\1", text)
+    text = re.sub(r"([\\`*_{}\[\]()#+\-!|<>~$:])", r"\\\1", " ".join(text.split()))
+    # bare addresses become links even when escaped; a word joiner, which nobody sees, breaks them
+    return re.sub(r"(?i)(www|https?|mailto)(?=[.:\\])|(?<=\w)(?=@)", lambda found: found[0] + "\u2060", text)
 
 
 def ink() -> str:

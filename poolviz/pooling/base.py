@@ -38,7 +38,7 @@ class Options:
 
     def __post_init__(self) -> None:
         """Refuse what no operator could use, in one sentence."""
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
+        if not 1e-30 <= self.temperature <= 1e30:  # beyond, float32 knows no difference from max or average
             raise ValueError(f"temperature must be a positive finite number, got {self.temperature}")
         if not (math.isfinite(self.p) and self.p > 0):
             raise ValueError(f"p must be a positive finite number, got {self.p}")
@@ -59,9 +59,8 @@ class Pooling:
     formula: str  # LaTeX, S over a window R of activations a
     paper: str  # source of the maths
     colour: str  # hex, the same in every chart
-    arithmetic: (
-        str  # one window in numbers: {x} values, {sum} their sum, {sum^p} of powers, {wx} weighted, {n}, {p}, {y}
-    )
+    # one window in numbers: {x} values, {sum} added, {sum^p} powers added, {wx} weighted, {n} how many, {p}, {y} result
+    arithmetic: str
     weights: CellFunction | None = None  # (..., n, c) -> (..., n, c), the contract
     reduce: CellFunction | None = None  # (..., n, c) -> (..., c), for operators that are no weighted sum
     # faster way over a map, with the same result; for a stochastic operator, the draw in training

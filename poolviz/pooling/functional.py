@@ -146,6 +146,8 @@ def _operator(caller: str, name: str, x: Tensor, options: dict[str, object]) -> 
         settings = Options(**options)
     except TypeError:
         wrong = sorted(set(options) - set(Options.__dataclass_fields__))
+        if not wrong:
+            raise
         allowed = ", ".join(Options.__dataclass_fields__)
         raise TypeError(f"{caller}: unknown option {', '.join(wrong)}; options are {allowed}") from None
     except ValueError as error:

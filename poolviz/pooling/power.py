@@ -33,7 +33,7 @@ LP = Pooling(
     name="lp",
     label="Lp",
     family="power",
-    formula=r"S = \Big(\sum_{i \in R} a_i^{\,p}\Big)^{1/p}",
+    formula=r"S = \Big(\frac{n}{|R|} \sum_{i \in R} a_i^{\,p}\Big)^{1/p}",
     paper="Sermanet, Chintala, LeCun (2012), ICPR",
     colour="#8C6D31",
     arithmetic="({sum^p})^(1/{p}) = {y}",

@@ -28,7 +28,8 @@ def activation_weights(x: Tensor, valid: Tensor, options: Options) -> Tensor:
     """Zeiler-Fergus probabilities of x (..., n, c): a_i / sum a, all 0 where no cell is positive."""
     activations = torch.where(valid, _positive(x, x.shape[-2]), 0.0)
     total = activations.sum(dim=-2, keepdim=True)
-    return activations / torch.where(total == 0, 1.0, total)
+    # a total below the normal numbers cannot be divided among cells; NaN goes on as NaN
+    return activations / torch.where(total < torch.finfo(x.dtype).tiny, inf, total)
 
 
 def softmax_weights(x: Tensor, valid: Tensor, options: Options) -> Tensor:
@@ -46,8 +47,8 @@ def softmax_weights(x: Tensor, valid: Tensor, options: Options) -> Tensor:
 
 
 def _positive(x: Tensor, cells: int) -> Tensor:
-    # the upper bound keeps the sum of `cells` activations finite, +inf included
-    return x.clamp(min=0.0, max=torch.finfo(x.dtype).max / cells)
+    # half the range: max / cells may itself round up, and then a sum of `cells` of them overflows
+    return x.clamp(min=0.0, max=torch.finfo(x.dtype).max / (2 * cells))
 
 
 class _DrawCells(torch.autograd.Function):
@@ -86,7 +87,6 @@ def _draw(x: Tensor, grid: WindowGrid, options: Options, softmax: bool) -> tuple
     # finite numbers on a CPU allow plain arithmetic, which is vectorised; torch.where there is 25x slower
     x = x.to(compute_dtype(x))
     plain = x.device.type == "cpu" and math.isfinite(x.sum()) and math.prod(grid.size) < 2**24
-    plain = plain and options.temperature < 1e30  # beyond, even the lowest padding would weigh something
     padded = grid.pad(x, torch.finfo(x.dtype).min if plain else -inf)  # padding weighs nothing under either rule
     slices = [grid.take(padded, offset).contiguous() for offset in grid.offsets()]
     cumulative = _cumulative_exp(slices, options.temperature, plain) if softmax else _cumulative_positive(slices)
@@ -99,7 +99,7 @@ def _draw(x: Tensor, grid: WindowGrid, options: Options, softmax: bool) -> tuple
         position.clamp_(0, math.prod(grid.size) - 1)
     if plain and softmax:
         return value, position, True
-    alive = total > 0  # False for NaN too
+    alive = total >= torch.finfo(total.dtype).tiny  # False for NaN; below, u * total may round up to total
     if plain:
         return value.mul_(alive), position, alive
     value = torch.where(alive, value, -inf if softmax else 0.0)

@@ -7,10 +7,10 @@ This file knows positions only; it does not know what an operator does with the 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -37,11 +37,6 @@ class WindowGrid:
     dilation: tuple[int, ...]
     ceil_mode: bool
     output_size: tuple[int, ...]
-
-    @property
-    def cells(self) -> int:
-        """Number of cells n in a window, padding included."""
-        return math.prod(self.kernel_size)
 
     def offsets(self) -> Iterator[tuple[int, ...]]:
         """Kernel positions in row-major order: (0, 0), (0, 1), ..."""
@@ -196,8 +191,8 @@ def _per_axis(caller: str, name: str, value: int | Sequence[int], dims: int, lea
     values = tuple(value) if isinstance(value, Sequence) else (value,) * dims
     if len(values) == 1:
         values *= dims
-    if len(values) != dims or not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
+    if len(values) != dims or not all(isinstance(v, Integral) and not isinstance(v, bool) for v in values):
         raise ValueError(f"{caller}: expected {name} as one whole number or {dims} of them, got {value!r}")
     if min(values) < least:
         raise ValueError(f"{caller}: {name} must be at least {least}, got {value!r}")
-    return values
+    return tuple(int(v) for v in values)

@@ -223,7 +223,7 @@ def test_the_number_grid_takes_numbers_and_explains_the_rest(tab, text, sentence
 
 def test_the_widest_difference_is_one_click_away(tab):
     tab.open("?lens=difference&cell=0,3")
-    tab.page.get_by_role("button", name=re.compile("disagree most")).click()
+    tab.page.get_by_role("button", name=re.compile("widest difference")).click()
     tab.page.wait_for_function("root => root.dataset.cell !== '0,3'", arg=tab.page.locator(".stage").element_handle())
     assert tab.cell() == divmod(int((MAX - AVERAGE).abs().argmax()), 4)
 

@@ -1,8 +1,26 @@
 // Heatmaps on a canvas: decoding, colour, numbers in cells, outlines. Knows nothing of pooling or of Streamlit.
 
 function decodeFloats(base64) {
-  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
-  return new Float32Array(bytes.buffer);
+  return new Float32Array(decodeBytes(base64).buffer);
+}
+
+function decodeBytes(base64) {
+  return Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+}
+
+// A lookup weight(window, cell) over weights in any of the forms that the server sends.
+function decodeWeights(sent, cells) {
+  if (sent.place) {
+    const places = decodeBytes(sent.place);
+    return (window_, cell) => (places[window_] === cell ? 1 : 0);
+  }
+  if (sent.bfloat16) {
+    const halves = new Uint16Array(decodeBytes(sent.bfloat16).buffer);
+    const floats = new Float32Array(Uint32Array.from(halves, (half) => half << 16).buffer);
+    return (window_, cell) => floats[window_ * cells + cell];
+  }
+  const floats = decodeFloats(sent.float32);
+  return (window_, cell) => floats[window_ * cells + cell];
 }
 
 // Four significant digits, three below 1, as a person would write them: 12.45, 0.0933, 1.2e−7.

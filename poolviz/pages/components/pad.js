@@ -55,6 +55,7 @@ export default function (component) {
     pad.last = null;
     setStateValue("levels", Array.from(pad.levels));
   };
+  canvas.onpointercancel = canvas.onpointerup; // a scroll or a palm ends a stroke too
   parentElement.querySelector("button").onclick = () => {
     pad.levels = new Uint8Array(784);
     paint();

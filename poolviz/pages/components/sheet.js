@@ -1,7 +1,7 @@
 // A contact sheet of channels: each a button with a small heatmap, so that keys and screen readers reach it too.
 
 export default function (component) {
-  const { data, parentElement, setStateValue } = component;
+  const { data, parentElement, setTriggerValue } = component;
   const root = parentElement.querySelector(".sheet");
   const values = decodeFloats(data.values);
   const ramp = buildRamp(data.ramp);
@@ -13,7 +13,7 @@ export default function (component) {
     button.setAttribute("aria-label", `Channel ${channel}`);
     button.setAttribute("aria-pressed", String(channel === data.chosen));
     button.append(paintCells({ width: data.width, height: data.height, values: part }, data.range, ramp), String(channel));
-    button.onclick = () => setStateValue("channel", channel);
+    button.onclick = () => setTriggerValue("channel", channel);
     return button;
   });
   root.replaceChildren(...buttons);

@@ -1,10 +1,11 @@
 // The stage: an input map, the operators' outputs beside it, and one cell that is shown in all of them.
-// Hover, arrows, stepping, playing and scrubbing stay in the browser; only a click (pin) tells the server.
+// Everything is drawn in the browser. The server is told which cell is kept: after a click or Pause at once, after
+// keys, steps and scrubbing when they have come to rest.
 
 const stages = new WeakMap(); // component root -> its state, because this module runs again at each data change
 
 export default function (component) {
-  const { data, parentElement, setStateValue } = component;
+  const { data, parentElement, setTriggerValue } = component;
   const root = parentElement.querySelector(".stage");
   let stage = stages.get(root);
   if (!stage) {
@@ -14,10 +15,11 @@ export default function (component) {
     stage.observer = new ResizeObserver(() => layout(stage));
     stage.observer.observe(root);
   }
-  stage.pin = (cell) => pin(stage, cell, setStateValue);
+  stage.pin = (cell) => pin(stage, cell, setTriggerValue);
   receive(stage, data);
   return () => {
     clearInterval(stage.timer);
+    clearTimeout(stage.settling);
     stage.observer.disconnect();
     stages.delete(root);
   };
@@ -30,8 +32,9 @@ function receive(stage, data) {
   if (data.panelsFirst) stage.maps.push(...panels);
   for (const o of data.outputs) {
     const read = readMap({ ...o, range: data.range, ramp: data.ramp, role: "output", space: o.keepsCells ? "input" : "output" });
-    read.weights = decodeFloats(o.weights);
-    read.probabilities = o.probabilities && decodeFloats(o.probabilities);
+    const cells = o.keepsCells ? 1 : data.grid.kernel[0] * data.grid.kernel[1];
+    read.weights = decodeWeights(o.weights, cells);
+    read.probabilities = o.probabilities && decodeWeights(o.probabilities, cells);
     stage.maps.push(read);
   }
   if (!data.panelsFirst) stage.maps.push(...panels);
@@ -50,8 +53,9 @@ function receive(stage, data) {
   stage.scrub.max = rows * columns - 1;
   stage.row.max = rows - 1;
   stage.column.max = columns - 1;
+  stage.root.setAttribute("aria-label", data.title.replace("\n", ", "));
   buildCards(stage);
-  drawLegend(stage);
+  fillLegend(stage.root.querySelector(".transport .legend"), data);
   stage.width = 0;
   layout(stage);
 }
@@ -85,6 +89,7 @@ function buildCards(stage) {
     const map = stage.maps[i];
     card.map = map;
     card.note.textContent = [`${map.height} × ${map.width}`, map.note].filter(Boolean).join(" · ");
+    if (card.legend) fillLegend(card.legend, map);
     card.canvas.setAttribute("aria-label", `${map.title}, ${map.height} by ${map.width} cells. Arrow keys move the cell.`);
   });
 }
@@ -102,9 +107,10 @@ function buildCard(stage, map, holder) {
   const window_ = element("canvas", "window");
   const words = element("p", "words");
   node.append(head, canvas, note, window_, words);
-  if (map.role === "panel") window_.remove();
+  const legend = map.role === "panel" ? buildLegend() : null; // its scale is not the maps'
+  if (legend) window_.replaceWith(legend);
   holder.append(node);
-  const card = { node, canvas, note, window: window_, words, map };
+  const card = { node, legend, canvas, note, window: window_, words, map };
   canvas.onpointermove = (event) => {
     if (event.pointerType === "mouse" && !stage.timer) show(stage, cellAt(stage, card, event));
   };
@@ -131,7 +137,7 @@ function buildTransport(stage) {
     pause(stage);
     show(stage, cellOfIndex(stage, +stage.scrub.value));
   };
-  stage.scrub.onchange = () => stage.pin(cellOfIndex(stage, +stage.scrub.value));
+  stage.scrub.onchange = () => settle(stage, cellOfIndex(stage, +stage.scrub.value));
   for (const input of [stage.row, stage.column]) {
     input.onchange = () => {
       pause(stage);
@@ -168,21 +174,21 @@ function cellAt(stage, card, event) {
   });
 }
 
-function pin(stage, cell, setStateValue) {
+function pin(stage, cell, setTriggerValue) {
+  clearTimeout(stage.settling);
   stage.pinned = cell;
   show(stage, cell);
   if (cell.join() !== stage.told) {
     stage.told = cell.join();
     stage.sent = { cell: stage.told, at: performance.now() };
-    setStateValue("cell", cell.join());
+    setTriggerValue("cell", cell.join());
   }
 }
 
 function step(stage, by) {
   pause(stage);
   const count = stage.data.grid.output[0] * stage.data.grid.output[1];
-  stage.pin(cellOfIndex(stage, (indexOfCell(stage, stage.cell) + by + count) % count));
-  announce(stage);
+  settle(stage, cellOfIndex(stage, (indexOfCell(stage, stage.cell) + by + count) % count));
 }
 
 function moveByKey(stage, event) {
@@ -193,18 +199,23 @@ function moveByKey(stage, event) {
   pause(stage);
   const bound = (value, axis) => Math.max(0, Math.min(stage.data.grid.output[axis] - 1, value));
   const cell = stage.cell.map((value, axis) => bound(value + move[axis], axis));
+  settle(stage, cell);
+}
+
+// Keep a cell, and tell the server when nothing has moved for a while: a held key must not send a message a step.
+function settle(stage, cell) {
   stage.pinned = cell;
   show(stage, cell);
   announce(stage);
-  clearTimeout(stage.settle); // a held key must not send a message a step
-  stage.settle = setTimeout(() => stage.pin(cell), 400);
+  clearTimeout(stage.settling);
+  stage.settling = setTimeout(() => stage.pin(cell), 400);
 }
 
 function play(stage) {
-  const count = stage.data.grid.output[0] * stage.data.grid.output[1];
-  const pace = Math.max(60, Math.min(700, 20000 / count)); // a whole map in about 20 s
+  const count = () => stage.data.grid.output[0] * stage.data.grid.output[1]; // the map may change meanwhile
+  const pace = Math.max(60, Math.min(700, 20000 / count())); // a whole map in about 20 s
   stage.play.textContent = "⏸ Pause";
-  stage.timer = setInterval(() => show(stage, cellOfIndex(stage, (indexOfCell(stage, stage.cell) + 1) % count)), pace);
+  stage.timer = setInterval(() => show(stage, cellOfIndex(stage, (indexOfCell(stage, stage.cell) + 1) % count())), pace);
 }
 
 function pause(stage, pinHere = false) {
@@ -235,18 +246,27 @@ function layout(stage) {
   columns = Math.ceil(count / Math.ceil(count / columns));
   const side = Math.floor(Math.min(stage.data.largest, fit(columns)));
   stage.root.style.setProperty("--side", `${side}px`);
-  const { padding } = stage.data.grid;
   for (const card of stage.cards) {
-    const pads = card.map.role === "input" ? padding : [0, 0];
-    const rows = card.map.height + 2 * pads[0];
-    const cells = card.map.width + 2 * pads[1];
+    const input = card.map.role === "input";
+    const before = input ? stage.data.grid.padding : [0, 0];
+    card.after = input ? reachOut(stage.data.grid, [card.map.height, card.map.width]) : [0, 0];
+    const rows = before[0] + card.map.height + card.after[0];
+    const cells = before[1] + card.map.width + card.after[1];
     card.cell = Math.min(side / cells, side / rows);
-    card.left = pads[1] * card.cell + (side - cells * card.cell) / 2;
-    card.top = pads[0] * card.cell;
+    card.left = before[1] * card.cell + (side - cells * card.cell) / 2;
+    card.top = before[0] * card.cell;
     card.height = rows * card.cell;
     card.side = side;
   }
   show(stage, stage.cell);
+}
+
+// Cells below and to the right of the input that windows look at: the padding, or more in ceil mode.
+function reachOut({ kernel, stride, padding, dilation, output }, size) {
+  return size.map((length, axis) => {
+    const end = (output[axis] - 1) * stride[axis] - padding[axis] + dilation[axis] * (kernel[axis] - 1) + 1;
+    return Math.max(padding[axis], end - length);
+  });
 }
 
 function show(stage, cell) {
@@ -289,7 +309,7 @@ function drawMap(stage, card) {
   const context = fitCanvas(card.canvas, card.side, card.height);
   context.imageSmoothingEnabled = false;
   context.drawImage(map.picture, left, top, map.width * cell, map.height * cell);
-  if (map.role === "input" && top + left > 0) drawPadding(stage, card, context);
+  if (map.role === "input") drawPadding(stage, card, context);
   writeNumbers(context, map, map.range, map.rampColours, left, top, cell, stage.font);
   if (map.space === "output") {
     const [r, c] = stage.cell;
@@ -308,15 +328,15 @@ function drawMap(stage, card) {
 }
 
 function drawPadding(stage, card, context) {
-  const [above, beside] = stage.data.grid.padding.map((p) => p * card.cell);
-  const { width, height } = card.map;
-  const [w, h] = [width * card.cell, height * card.cell];
-  const x = card.left - beside;
+  const [above, left] = stage.data.grid.padding.map((p) => p * card.cell);
+  const [below, right] = card.after.map((n) => n * card.cell);
+  const [w, h] = [card.map.width * card.cell, card.map.height * card.cell];
+  const x = card.left - left;
   for (const [px, py, pw, ph] of [
-    [x, 0, w + 2 * beside, above],
-    [x, above + h, w + 2 * beside, above],
-    [x, above, beside, h],
-    [card.left + w, above, beside, h],
+    [x, 0, left + w + right, above],
+    [x, above + h, left + w + right, below],
+    [x, above, left, h],
+    [card.left + w, above, right, h],
   ]) {
     if (pw > 0 && ph > 0) hatch(context, px, py, pw, ph, stage.ink);
   }
@@ -339,13 +359,9 @@ function drawWindow(stage, card) {
       context.fillRect(x, y, Math.ceil(cell), Math.ceil(cell));
     } else {
       hatch(context, x, y, cell, cell, stage.ink);
-      values[i] = NaN;
     }
   });
-  context.save();
-  const shown = { ...map, values: Float32Array.from(values) };
-  if (cell >= 26) writeWindowNumbers(context, shown, stage, card, left, cell);
-  context.restore();
+  if (cell >= 26) writeWindowNumbers(context, map, stage, card, left, cell);
   const [r, c] = stage.cell;
   const padded = stage.window.filter((at) => at.value === null).length;
   const first = stage.window[0];
@@ -369,14 +385,15 @@ function writeWindowNumbers(context, map, stage, card, left, cell) {
   });
 }
 
-// One bar a cell of the window, in reading order, on one scale for all operators; a drawn cell stands before its odds.
+// One bar a cell of the window, in reading order, from 0 to 1 (further where an effective gradient goes further);
+// a drawn cell is full among the pale bars of the odds.
 function drawWeights(stage, card) {
   const { map } = card;
   const context = fitCanvas(card.window, card.side, STRIP);
   const explained = explain(stage, map);
   const bars = explained.bars;
   const base = explained.lowest < 0 ? STRIP / 2 : STRIP - 16;
-  const most = Math.max(1, explained.largest);
+  const most = Math.max(1, explained.largest, -explained.lowest);
   const room = (explained.lowest < 0 ? STRIP / 2 - 14 : STRIP - 34) / most;
   const slot = Math.min(64, card.side / bars.length);
   const left = (card.side - slot * bars.length) / 2;
@@ -424,15 +441,14 @@ function shortShare(value) {
 // Bars and the sentence of arithmetic for one operator at the current cell.
 function explain(stage, map) {
   const [r, c] = stage.cell;
-  const count = map.keepsCells ? 1 : stage.window.length;
   const window_ = map.keepsCells ? [stage.window.find((at) => at.value !== null) || stage.window[0]] : stage.window;
   const place = map.keepsCells ? window_[0].y * map.width + window_[0].x : indexOfCell(stage, [r, c]);
   const result = map.values[place];
   const bars = window_.map((at, i) => ({
     value: at.value === null ? 0 : at.value,
     padding: at.value === null,
-    weight: map.weights[place * count + i],
-    odds: map.probabilities && map.kind === "drawn" ? map.probabilities[place * count + i] : null,
+    weight: map.weights(place, i),
+    odds: map.probabilities ? map.probabilities(place, i) : null,
   }));
   const heights = bars.map((bar) => bar.odds ?? bar.weight);
   return { bars, largest: Math.max(...heights), lowest: Math.min(...heights), words: arithmetic(map, bars, result) };
@@ -447,12 +463,14 @@ function arithmetic(map, bars, result) {
   }
   const values = counted.map((bar) => formatNumber(bar.value));
   const terms = values.map((text) => (text.startsWith("−") ? `(${text})` : text));
+  // Lp scales a window that is clipped by the border up to a full one, as torch does
+  const clipped = counted.length < bars.length ? `${bars.length}/${counted.length} · (` : "";
   const weighted = counted.filter((bar) => bar.weight !== 0);
   const power = String(map.p).replace(/\d/g, (digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]);
   const parts = {
     x: join(values, ", "),
     sum: join(terms, " + "),
-    "sum^p": join(terms.map((text) => text + power), " + "),
+    "sum^p": clipped + join(terms.map((text) => text + power), " + ") + (clipped ? ")" : ""),
     p: String(map.p),
     wx: weighted.length ? join(weighted.map((bar) => `${shortShare(bar.weight)} · ${formatNumber(bar.value)}`), " + ") : "no cell counts",
     n: String(counted.length),
@@ -484,10 +502,17 @@ function announce(stage) {
   });
 }
 
-function drawLegend(stage) {
-  const { range, ramp } = stage.data;
-  const legend = stage.root.querySelector(".legend");
+function buildLegend() {
+  const legend = element("div", "legend");
+  legend.append(element("span", "low"), element("span", "bar"), element("span", "high"));
+  return legend;
+}
+
+function fillLegend(legend, { range, ramp }) {
+  const [low, high] = range.map(formatNumber);
+  legend.setAttribute("role", "img");
+  legend.setAttribute("aria-label", `Colour scale from ${low} to ${high}`);
   legend.querySelector(".bar").style.background = `linear-gradient(90deg, ${ramp.join(",")})`;
-  legend.querySelector(".low").textContent = formatNumber(range[0]);
-  legend.querySelector(".high").textContent = formatNumber(range[1]);
+  legend.querySelector(".low").textContent = low;
+  legend.querySelector(".high").textContent = high;
 }
