@@ -5,7 +5,7 @@ from math import inf, nan
 import pytest
 import torch
 
-from poolviz.pooling import POOLINGS, global_pool, pool2d, stochastic
+from poolviz.pooling import POOLINGS, global_pool, pool1d, pool2d, stochastic
 from poolviz.pooling.stochastic import scatter_gradient
 from tests.test_pooling_reference import POOL, STOCHASTIC, WINDOWED, by_formula, random_map, unfolded
 
@@ -202,3 +202,21 @@ def test_a_window_of_padding_alone_is_refused(name):
         pool2d(torch.ones(1, 4, 1, 1), name, 2, 1, 1, 2)
     with pytest.raises(ValueError, match="only padding"):
         POOL[1](torch.ones(1, 4, 2), name, 2, 2, 1, 3)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("value", [3e38, torch.inf])
+def test_sums_of_the_largest_activations_stay_finite_in_windows_of_any_size(value, training):
+    for cells in range(1, 65):
+        x = torch.full((1, 1, cells), value)
+        pooled = pool1d(x, "stochastic", cells, training=training)
+        assert torch.allclose(pooled, x[..., :1]), cells
+        assert torch.allclose(global_pool(x, "stochastic", training=training), x[..., 0]), cells
+
+
+def test_a_total_below_the_normal_numbers_draws_nothing():
+    x = torch.tensor([[[1e-45, -5.0]]])
+    for seed in range(20):
+        drawn = pool1d(x, "stochastic", 2, training=True, generator=torch.Generator().manual_seed(seed))
+        assert drawn.item() == 0
+    assert pool1d(x, "stochastic", 2).item() == 0
