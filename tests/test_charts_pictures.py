@@ -207,7 +207,7 @@ def test_the_png_opens_and_shows_the_stages_colours(lens):
 @pytest.mark.parametrize("operators", [("max",), ("max", "average", "lp", "mixed")], ids=len)
 def test_the_longest_caption_is_not_cut_off(operators):
     setting = Setting(operators, 3, 2, 1, 2, True, training=True, seed=999_999, temperature=0.03, p=16.0, mix=0.1)
-    title = "photograph of a flower, 112 × 112, gabor filters (32), signed, channel 31 (157.5°, wavelength 8)"
+    title = "photograph “flower”, 112 × 112, gabor filters (32), signed, channel 31 (157.5°, wavelength 8)"
     values = torch.rand(9, 9, generator=torch.Generator().manual_seed(0))
     shown = compare(values, setting, f"{title}\n{setting.describe()}")
     with Image.open(io.BytesIO(render(stage_chart(shown), "png"))) as image:

@@ -551,8 +551,8 @@ def test_no_operator_is_a_hint_and_no_traceback():
 @pytest.mark.parametrize(
     ("query", "word"),
     [
-        ({"padding": "2"}, "padding 2 is more than half of kernel_size 2"),
-        ({"kernel": "1", "padding": "1"}, "padding 1 is more than half of kernel_size 1"),
+        ({"padding": "2"}, "padding 2 is more than half of kernel size 2"),
+        ({"kernel": "1", "padding": "1"}, "padding 1 is more than half of kernel size 1"),
         ({"input": "grid", "kernel": "5"}, "spans 5 cells, but the input has 4"),
         ({"input": "grid", "kernel": "8", "padding": "1"}, "spans 8 cells"),
         ({"kernel": "3", "dilation": "4"}, "spans 9 cells, but the input has 8"),
@@ -751,7 +751,7 @@ def test_a_window_without_positive_cells_is_explained():
 def test_repetition_shows_sizes_and_stops():
     app = opened(lens="repeat", operators="max", times="8")
     assert any("8 × 8 → 4 × 4 → 2 × 2 → 1 × 1" in m.value for m in app.markdown)
-    assert any("It stops" in c.value for c in app.caption)
+    assert any("A row stops" in c.value for c in app.caption)
 
 
 # ---- what the browser sends

@@ -78,9 +78,7 @@ def temperature_rows(values: Tensor) -> list[dict[str, Any]]:
 def frequency_chart() -> alt.LayerChart:
     """Bars: share of the draws; ticks: exact probability. Data set `frequency`."""
     base = alt.Chart(alt.NamedData("frequency")).encode(
-        x=alt.X(
-            "cell:N", sort=None, title="cell of the window: value", axis=alt.Axis(labelAngle=-40, labelOverlap=True)
-        )
+        x=alt.X("cell:N", sort=None, title="cell of the window: value", axis=alt.Axis(labelAngle=0, labelOverlap=True))
     )
     bars = base.mark_bar(opacity=0.75, color=POOLINGS["stochastic"].colour).encode(
         y=alt.Y("frequency:Q", title="share of draws", scale=alt.Scale(domainMin=0))

@@ -65,6 +65,8 @@ def choose_picture() -> tuple[Picture, tuple, str]:
         chosen = previous or (images.digit(3), ("digit", 3), "handwritten digit")
         st.caption(f"Still showing: {plain(chosen[2])}.")
     st.session_state["picture"] = chosen
+    if len(chosen[0].pixels) == 3:
+        st.image(chosen[0].pixels.permute(1, 2, 0).numpy(), width=112, caption="original")
     if chosen[0].note:
         st.caption(plain(chosen[0].note))
     return chosen
@@ -93,7 +95,7 @@ def _index(count: int) -> int:
 def _photo() -> tuple[Picture, tuple, str]:
     name = st.selectbox("Photograph", images.PHOTOGRAPHS, format_func=str.capitalize, **bounds("photo"))
     size = _size()
-    return _sample("photograph", name, size), ("photo", name, size), f"photograph of a {name}, {size} × {size}"
+    return _sample("photograph", name, size), ("photo", name, size), f"photograph “{name}”, {size} × {size}"
 
 
 def _size() -> int:
@@ -107,6 +109,7 @@ def _grid() -> tuple[Picture, tuple, str]:
     rows = st.session_state["grid"] or FIRST_GRID
     st.session_state.setdefault("grid_side", len(rows))
     help_side = "New cells hold 0."
+    editor = st.container()  # above its size, on which the editor's floating tools would lie
     side = int(st.number_input("Rows and columns", 4, 12, step=1, help=help_side, **bounds("grid_side")))
     if side != len(rows):
         known = {(r, c): cell for r, row in enumerate(rows) for c, cell in enumerate(row)}
@@ -118,7 +121,7 @@ def _grid() -> tuple[Picture, tuple, str]:
     columns = [str(number) for number in range(len(rows[0]))]
     table = pd.DataFrame(st.session_state["grid_shown"], columns=columns)
     config = {name: st.column_config.TextColumn(name, width=34) for name in columns}
-    edited = st.data_editor(table, column_config=config, hide_index=True, num_rows="fixed", key=key)
+    edited = editor.data_editor(table, column_config=config, hide_index=True, num_rows="fixed", key=key)
     entered = edited.astype(object).where(edited.notna(), None).to_numpy().tolist()  # pandas' nan is a blank cell
     picture = images.grid(entered)
     text = images.grid_to_text(entered)

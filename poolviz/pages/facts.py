@@ -14,12 +14,13 @@ def show_facts(stage: Stage, setting: Setting) -> None:
     """Three short facts on the windows, then each operator's formula and source."""
     grid = stage.grid
     st.divider()
-    size, overlap, padding = st.columns(3, gap="medium")
+    size, overlap, padding = st.columns([3, 2, 2], gap="medium")
     with size:
         st.markdown("**Output size**")
-        st.latex(_size_formula(grid, setting.ceil_mode))
+        st.latex(_size_formula(grid, 0, setting.ceil_mode))
         if grid.size[0] != grid.size[1]:
-            st.caption("Rows; columns follow the same formula.")
+            st.caption("for rows, and for columns:")
+            st.latex(_size_formula(grid, 1, setting.ceil_mode))
     overlap.markdown(f"**Where windows overlap**  \n{_overlap(grid)}")
     padding.markdown(f"**What padding adds**  \n{_padding(grid, setting)}")
     with st.expander("The operators: formula and source"):
@@ -31,9 +32,10 @@ def show_facts(stage: Stage, setting: Setting) -> None:
                 st.caption("Not a weighted sum: the bars show its effective gradient, d output / d cell.")
 
 
-def _size_formula(grid: WindowGrid, ceil_mode: bool) -> str:
+def _size_formula(grid: WindowGrid, axis: int, ceil_mode: bool) -> str:
     length, k, s, p, d, out = (
-        field[0] for field in (grid.size, grid.kernel_size, grid.stride, grid.padding, grid.dilation, grid.output_size)
+        field[axis]
+        for field in (grid.size, grid.kernel_size, grid.stride, grid.padding, grid.dilation, grid.output_size)
     )
     left, right = (r"\lceil", r"\rceil") if ceil_mode else (r"\lfloor", r"\rfloor")
     fraction = rf"\frac{{{length} + 2 \cdot {p} - {d} \cdot ({k} - 1) - 1}}{{{s}}}"

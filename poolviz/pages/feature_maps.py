@@ -62,7 +62,7 @@ def _explore(values: Tensor, channel: int, setting: Setting, title: str, palette
     try:
         stage = compare(values[channel], setting, f"{title}\n{setting.describe()}", palette)
     except ValueError as error:
-        reason = str(error).removeprefix("pool2d: ")
+        reason = str(error).removeprefix("pool2d: ").replace("kernel_size", "kernel size")
         st.warning(f"This setting is impossible: {reason}.", icon=":material/block:")
         return
     head, menu = st.columns([4, 1], vertical_alignment="center")

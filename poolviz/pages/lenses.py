@@ -51,7 +51,8 @@ def gradient(stage: Stage, setting: Setting) -> Stage:
     """Each operator's gradient map joins the stage."""
     st.caption(
         "If every output cell receives a gradient of 1, this much arrives at each input cell. Max sends it to one cell "
-        "of a window, average to all alike, a stochastic draw to the drawn cell."
+        "of a window, average to all alike, a stochastic draw to the drawn cell. In test mode a stochastic operator is "
+        "its expectation: a cell then also moves the probabilities, and may be pushed down."
     )
     return compare.with_gradients(stage, setting)
 

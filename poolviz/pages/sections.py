@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from poolviz.charts import chance, compare, invariance, pictures
+from poolviz.charts.colour import DIVERGING, PALETTES
 from poolviz.charts.compare import Setting
 from poolviz.charts.sheet import sheet_payload
-from poolviz.charts.stage import Stage
+from poolviz.charts.stage import common_range
 from poolviz.pages.choose_pooling import draw_again, temperature_slider
 from poolviz.pages.components import mount_sheet
 from poolviz.pages.parameters import DRAW_COUNTS, OPERATORS, bounds
@@ -50,6 +51,11 @@ def chance_section(values: Tensor, channel: int, setting: Setting, cell: tuple[i
         )
         return
     left, middle, right = st.columns(3, gap="medium")
+    if draws.deviation == 0:
+        left.info("One cell has all the probability, or all cells are equal: every draw gives the same.")
+        with right:
+            _temperature(cells, temperature)
+        return
     with left:
         st.markdown(f"**{count:,.0f} draws from the window of {cell}**  \nbars: share of the draws, ticks: probability")
         words = "Share of the draws that fell on each cell of the window, beside its exact probability"
@@ -58,7 +64,7 @@ def chance_section(values: Tensor, channel: int, setting: Setting, cell: tuple[i
         mean = float(draws.means[-1])
         st.markdown(
             f"**Mean of draws {mean:.4g}, expectation {draws.expectation:.4g}**  \n"
-            "line: their distance, dashed: what 1/√N promises"
+            "line: their distance, dashed: σ/√N, the size to expect"
         )
         words = "Distance of the mean of N draws from the expectation against one over the square root of N"
         show_chart(chance.convergence_chart, alt=words, convergence=chance.convergence_rows(draws))
@@ -111,17 +117,19 @@ def _finite(rows: list[dict]) -> list[dict]:
 def repeat_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> None:
     """The same operator again and again, in pictures."""
     times = int(st.slider("Apply it again, up to (times)", 1, 8, width=360, **bounds("times")))
-    stage = Stage("", values[channel], setting.grid(values[channel]), (), palette=st.session_state["palette"])
-    for name in setting.operators:
-        maps = compare.repeated(values[channel], setting, name, times)
+    series = {name: compare.repeated(values[channel], setting, name, times) for name in setting.operators}
+    value_range = common_range([each for maps in series.values() for each in maps])
+    ramp = DIVERGING if value_range[0] < 0 else PALETTES[st.session_state["palette"]]
+    st.caption(f"All pictures on one colour scale, {value_range[0]:.4g} to {value_range[1]:.4g}.")
+    for name, maps in series.items():
         st.markdown(f"**{POOLINGS[name].label}**: " + " → ".join(f"{m.shape[0]} × {m.shape[1]}" for m in maps))
         with st.container(horizontal=True):
             for turn, each in enumerate(maps):
-                tile = pictures.Tile("", "", each, stage.value_range, stage.ramp(stage.signed))
+                tile = pictures.Tile("", "", each, value_range, ramp)
                 caption = f"{turn} ×" if turn else "input"
                 st.image(pictures.picture_url(tile, 150), width=150, caption=caption)
-        if len(maps) <= times:
-            st.caption("It stops where the window no longer fits into the map.")
+    if any(len(maps) <= times for maps in series.values()):
+        st.caption("A row stops where the window no longer fits into the map.")
 
 
 def channels_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> None:

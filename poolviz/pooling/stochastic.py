@@ -203,7 +203,7 @@ STOCHASTIC = Pooling(
     name="stochastic",
     label="Stochastic",
     family="stochastic",
-    formula=r"S = a_l,\; l \sim p_i = \frac{a_i}{\sum_{k \in R} a_k}"
+    formula=r"S = a_l,\; l \sim p_i = \frac{\max(a_i, 0)}{\sum_{k \in R} \max(a_k, 0)}"
     r" \quad\text{(test: } \sum_{i \in R} p_i a_i\text{)}",
     paper="Zeiler, Fergus (2013), ICLR",
     colour="#009E73",

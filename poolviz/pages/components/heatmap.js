@@ -119,16 +119,16 @@ function fitCanvas(canvas, width, height) {
   return context;
 }
 
-// Numbers inside the cells, where there is room for them.
-function writeNumbers(context, map, range, ramp, left, top, cell, font) {
-  if (cell < 26) return;
+// Numbers inside the cells, all of one size; none where the longest would not fit.
+function writeNumbers(context, texts, columns, left, top, cell, inks, font) {
+  const longest = Math.max(...texts.map((text) => text.length));
+  const size = Math.min(15, (cell - 3) / (0.58 * Math.max(2, longest)));
+  if (size < 8.5) return;
+  context.font = `${size}px ${font}`;
   context.textAlign = "center";
   context.textBaseline = "middle";
-  map.values.forEach((value, i) => {
-    const text = formatNumber(value);
-    context.font = `${Math.min(15, Math.max(9, (cell * 1.5) / Math.max(3, text.length)))}px ${font}`;
-    const rgb = colourOf(value, range, ramp);
-    context.fillStyle = rgb ? inkOn(rgb) : "#888";
-    context.fillText(text, left + ((i % map.width) + 0.5) * cell, top + (Math.floor(i / map.width) + 0.5) * cell);
+  texts.forEach((text, i) => {
+    context.fillStyle = inks[i];
+    context.fillText(text, left + ((i % columns) + 0.5) * cell, top + (Math.floor(i / columns) + 0.5) * cell);
   });
 }

@@ -64,6 +64,11 @@ function readMap(map) {
   const read = { ...map, values: decodeFloats(map.values) };
   read.rampColours = buildRamp(map.ramp);
   read.picture = paintCells(read, map.range, read.rampColours);
+  if (map.width <= 24) {
+    const numbers = Array.from(read.values);
+    read.texts = numbers.map(formatNumber);
+    read.inks = numbers.map((value) => inkOn(colourOf(value, map.range, read.rampColours) || [128, 128, 128]));
+  }
   return read;
 }
 
@@ -142,7 +147,9 @@ function buildTransport(stage) {
     input.onchange = () => {
       pause(stage);
       const bound = (box) => Math.max(0, Math.min(+box.max, Math.round(+box.value || 0)));
-      stage.pin([bound(stage.row), bound(stage.column)]);
+      const cell = [bound(stage.row), bound(stage.column)];
+      [stage.row.value, stage.column.value] = cell;
+      stage.pin(cell);
       announce(stage);
     };
   }
@@ -228,6 +235,8 @@ function pause(stage, pinHere = false) {
 
 // ---- drawing
 
+const MARGIN = 3; // pixels around a map, so that an outline at its border is whole
+
 function layout(stage) {
   const width = stage.root.clientWidth;
   if (!width || !stage.data || Math.abs(width - stage.width) < 1) return;
@@ -238,24 +247,24 @@ function layout(stage) {
   stage.font = variable("--st-font", "sans-serif");
   const gap = 20;
   const count = stage.cards.length;
-  const least = stage.data.compact ? 110 : 205; // pixels at which a picture stays readable
+  const least = stage.data.compact ? 110 : 170; // pixels at which a picture stays readable
   const fit = (columns) => (width - gap * (columns - 1)) / columns;
   // all beside one another where there is room, else in rows of equal length
-  let columns = count;
+  let columns = Math.min(count, 5);
   while (columns > 1 && fit(columns) < least) columns -= 1;
   columns = Math.ceil(count / Math.ceil(count / columns));
   const side = Math.floor(Math.min(stage.data.largest, fit(columns)));
   stage.root.style.setProperty("--side", `${side}px`);
   for (const card of stage.cards) {
-    const input = card.map.role === "input";
+    const input = card.map.role === "input" || (card.map.role === "panel" && card.map.space === "input");
     const before = input ? stage.data.grid.padding : [0, 0];
     card.after = input ? reachOut(stage.data.grid, [card.map.height, card.map.width]) : [0, 0];
     const rows = before[0] + card.map.height + card.after[0];
     const cells = before[1] + card.map.width + card.after[1];
-    card.cell = Math.min(side / cells, side / rows);
+    card.cell = (side - 2 * MARGIN) / Math.max(cells, rows);
     card.left = before[1] * card.cell + (side - cells * card.cell) / 2;
-    card.top = before[0] * card.cell;
-    card.height = rows * card.cell;
+    card.top = before[0] * card.cell + MARGIN;
+    card.height = rows * card.cell + 2 * MARGIN;
     card.side = side;
   }
   show(stage, stage.cell);
@@ -310,7 +319,7 @@ function drawMap(stage, card) {
   context.imageSmoothingEnabled = false;
   context.drawImage(map.picture, left, top, map.width * cell, map.height * cell);
   if (map.role === "input") drawPadding(stage, card, context);
-  writeNumbers(context, map, map.range, map.rampColours, left, top, cell, stage.font);
+  if (map.texts) writeNumbers(context, map.texts, map.width, left, top, cell, map.inks, stage.font);
   if (map.space === "output") {
     const [r, c] = stage.cell;
     outline(context, left + c * cell, top + r * cell, cell, cell);
@@ -333,10 +342,10 @@ function drawPadding(stage, card, context) {
   const [w, h] = [card.map.width * card.cell, card.map.height * card.cell];
   const x = card.left - left;
   for (const [px, py, pw, ph] of [
-    [x, 0, left + w + right, above],
-    [x, above + h, left + w + right, below],
-    [x, above, left, h],
-    [card.left + w, above, right, h],
+    [x, MARGIN, left + w + right, above],
+    [x, card.top + h, left + w + right, below],
+    [x, card.top, left, h],
+    [card.left + w, card.top, right, h],
   ]) {
     if (pw > 0 && ph > 0) hatch(context, px, py, pw, ph, stage.ink);
   }
@@ -349,8 +358,6 @@ function drawWindow(stage, card) {
   const context = fitCanvas(card.window, card.side, STRIP);
   const cell = Math.min(STRIP / rows, card.side / columns, 58);
   const left = (card.side - cell * columns) / 2;
-  const values = Float32Array.from(stage.window, (at) => (at.value === null ? NaN : at.value));
-  const map = { width: columns, height: rows, values };
   stage.window.forEach((at, i) => {
     const [x, y] = [left + (i % columns) * cell, Math.floor(i / columns) * cell];
     const rgb = at.value === null ? null : colourOf(at.value, card.map.range, card.map.rampColours);
@@ -361,28 +368,20 @@ function drawWindow(stage, card) {
       hatch(context, x, y, cell, cell, stage.ink);
     }
   });
-  if (cell >= 26) writeWindowNumbers(context, map, stage, card, left, cell);
+  // in a narrow cell two digits that can be read beat four that cannot
+  const short = (value) => (Math.abs(value) < 1 && cell < 45 ? String(+value.toPrecision(2)).replace("-", "−") : formatNumber(value));
+  const texts = stage.window.map((at) => (at.value === null ? "pad" : short(at.value)));
+  const inks = stage.window.map((at) => {
+    const rgb = at.value === null ? null : colourOf(at.value, card.map.range, card.map.rampColours);
+    return rgb ? inkOn(rgb) : stage.ink;
+  });
+  writeNumbers(context, texts, columns, left, 0, cell, inks, stage.font);
   const [r, c] = stage.cell;
   const padded = stage.window.filter((at) => at.value === null).length;
   const first = stage.window[0];
   const last = stage.window[stage.window.length - 1];
-  const span = `rows ${first.y}–${last.y}, columns ${first.x}–${last.x}`.replace(/-(\d)/g, "−$1");
+  const span = `rows ${first.y} to ${last.y}, columns ${first.x} to ${last.x}`.replace(/-(\d)/g, "−$1");
   card.words.textContent = `Window of output (${r}, ${c}): ${span}${padded ? `; ${padded} of ${stage.window.length} cells are padding` : ""}`;
-}
-
-function writeWindowNumbers(context, map, stage, card, left, cell) {
-  context.textAlign = "center";
-  context.textBaseline = "middle";
-  map.values.forEach((value, i) => {
-    const at = stage.window[i];
-    // in a narrow cell two digits that can be read beat four that cannot
-    const short = Math.abs(value) < 1 && cell < 45 ? String(+value.toPrecision(2)).replace("-", "−") : formatNumber(value);
-    const text = at.value === null ? "pad" : short;
-    context.font = `${Math.min(16, Math.max(9, (cell * 1.45) / Math.max(3, text.length)))}px ${stage.font}`;
-    const rgb = at.value === null ? null : colourOf(value, card.map.range, card.map.rampColours);
-    context.fillStyle = rgb ? inkOn(rgb) : stage.ink;
-    context.fillText(text, left + ((i % map.width) + 0.5) * cell, (Math.floor(i / map.width) + 0.5) * cell);
-  });
 }
 
 // One bar a cell of the window, in reading order, from 0 to 1 (further where an effective gradient goes further);
@@ -391,7 +390,12 @@ function drawWeights(stage, card) {
   const { map } = card;
   const context = fitCanvas(card.window, card.side, STRIP);
   const explained = explain(stage, map);
+  card.words.textContent = explained.words;
   const bars = explained.bars;
+  if (card.side / bars.length < 30) {
+    drawWeightGrid(stage, card, context, explained);
+    return;
+  }
   const base = explained.lowest < 0 ? STRIP / 2 : STRIP - 16;
   const most = Math.max(1, explained.largest, -explained.lowest);
   const room = (explained.lowest < 0 ? STRIP / 2 - 14 : STRIP - 34) / most;
@@ -429,12 +433,37 @@ function drawWeights(stage, card) {
   context.lineTo(left + slot * bars.length, base + 0.5);
   context.stroke();
   context.globalAlpha = 1;
-  card.words.textContent = explained.words;
+}
+
+// Large windows: bars that lie in the window's own rows and columns.
+function drawWeightGrid(stage, card, context, { bars, largest, lowest }) {
+  const [rows, columns] = stage.data.grid.kernel;
+  const [width, height] = [Math.min(72, card.side / columns), STRIP / rows];
+  const left = (card.side - width * columns) / 2;
+  const most = Math.max(1, largest, -lowest);
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  context.font = `12px ${stage.font}`;
+  bars.forEach((bar, i) => {
+    const [x, y] = [left + (i % columns) * width, Math.floor(i / columns) * height];
+    const share = bar.odds ?? bar.weight;
+    context.strokeStyle = stage.ink;
+    context.globalAlpha = 0.25;
+    context.strokeRect(x + 0.5, y + 0.5, width - 1, height - 1);
+    context.fillStyle = card.map.colour;
+    context.globalAlpha = bar.odds !== null && !(bar.weight > 0) ? 0.3 : 0.75;
+    context.fillRect(x + 1, y + 1, ((width - 2) * Math.abs(share)) / most, height - 2);
+    context.globalAlpha = 1;
+    context.fillStyle = stage.ink;
+    const text = bar.padding ? "pad" : shortShare(share);
+    if (height >= 13 && context.measureText(text).width < width - 4) context.fillText(text, x + width / 2, y + height / 2);
+  });
 }
 
 function shortShare(value) {
   if (value === 0 || value === 1) return String(value);
-  const text = Math.abs(value) < 0.005 ? value.toExponential(0) : value.toFixed(2);
+  const size = Math.abs(value);
+  const text = size >= 0.005 ? value.toFixed(2) : size >= 1e-4 ? String(+value.toPrecision(1)) : "≈0";
   return text.replace("-", "−");
 }
 
@@ -462,7 +491,8 @@ function arithmetic(map, bars, result) {
     return `drew ${formatNumber(drawn.value)}, which had p = ${shortShare(drawn.odds)}`;
   }
   const values = counted.map((bar) => formatNumber(bar.value));
-  const terms = values.map((text) => (text.startsWith("−") ? `(${text})` : text));
+  const inSum = (text) => (text.startsWith("−") ? `(${text})` : text);
+  const terms = values.map(inSum);
   // Lp scales a window that is clipped by the border up to a full one, as torch does
   const clipped = counted.length < bars.length ? `${bars.length}/${counted.length} · (` : "";
   const weighted = counted.filter((bar) => bar.weight !== 0);
@@ -472,11 +502,12 @@ function arithmetic(map, bars, result) {
     sum: join(terms, " + "),
     "sum^p": clipped + join(terms.map((text) => text + power), " + ") + (clipped ? ")" : ""),
     p: String(map.p),
-    wx: weighted.length ? join(weighted.map((bar) => `${shortShare(bar.weight)} · ${formatNumber(bar.value)}`), " + ") : "no cell counts",
+    wx: weighted.length ? join(weighted.map((bar) => `${shortShare(bar.weight)} · ${inSum(formatNumber(bar.value))}`), " + ") : "no cell counts",
     n: String(counted.length),
     y: formatNumber(result),
   };
-  const approximately = map.arithmetic.includes("{wx}") ? map.arithmetic.replace(" = ", " ≈ ") : map.arithmetic;
+  const rounded = weighted.some((bar) => shortShare(bar.weight) !== String(bar.weight));
+  const approximately = map.arithmetic.includes("{wx}") && rounded ? map.arithmetic.replace(" = ", " ≈ ") : map.arithmetic;
   return approximately.replace(/\{([^}]+)\}/g, (whole, key) => parts[key] ?? whole);
 }
 
