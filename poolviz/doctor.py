@@ -199,7 +199,13 @@ def check_cola() -> Check:
 
 
 def _data_check(name: str, folder: Path, files: Mapping[str, int | None], fetch: str) -> Check:
-    """Whether POOLVIZ_DATA holds `files` (name -> size in bytes, None: any but 0) in `folder`."""
+    """Whether POOLVIZ_DATA, or the app's own downloads, hold `files` (name -> bytes, None: any but 0) in `folder`."""
+    downloaded = Path.home() / ".cache" / "poolviz" / folder
+    if all(
+        (downloaded / file).is_file() and _fits((downloaded / file).stat().st_size, size)
+        for file, size in files.items()
+    ):
+        return Check(name, True, str(downloaded))
     root = os.environ.get("POOLVIZ_DATA")
     if not root:
         return Check(name, False, "POOLVIZ_DATA is not set", f'export POOLVIZ_DATA="$PWD/data" && {fetch}')

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from poolviz.inputs import images
+from poolviz.inputs import images, samples
 from poolviz.inputs.images import InputError
 
 torch.set_num_threads(1)
@@ -131,7 +131,7 @@ def bare(monkeypatch, tmp_path):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
     monkeypatch.setattr(urllib.request, "_opener", None)  # else proxies read earlier in this process stay in use
-    images._idx_set.cache_clear()
+    samples._idx_set.cache_clear()
     return tmp_path
 
 
@@ -651,5 +651,5 @@ def test_any_text_gives_a_drawing_or_an_input_error(text):
 
 
 def test_digits_file_is_what_scikit_learn_ships():
-    with gzip.open(images._sklearn_file("data", "digits.csv.gz"), "rt") as lines:
+    with gzip.open(samples._sklearn_file("data", "digits.csv.gz"), "rt") as lines:
         assert sum(1 for _ in lines) == images.DIGIT_COUNT

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from poolviz.inputs.images import InputError, Picture
+from poolviz.inputs.picture import InputError, Picture
 
 REC_709 = (0.2126, 0.7152, 0.0722)  # luminance weights of R, G, B (ITU-R BT.709)
 

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from poolviz.inputs.features import FeatureMap
-from poolviz.inputs.images import InputError, Picture
+from poolviz.inputs.picture import InputError, Picture
 
 # classifiers whose layers are plain (N, C, H, W) maps, the smallest download first
 MODELS = (

@@ -15,7 +15,7 @@ mount_stage = st.components.v2.component(
     "poolviz_stage",
     html=_read("stage.html"),
     css=_read("stage.css"),
-    js=_read("heatmap.js", "stage.js"),
+    js=_read("heatmap.js", "stage_drawing.js", "stage.js"),
 )
 mount_pad = st.components.v2.component("poolviz_pad", html=_read("pad.html"), css=_read("pad.css"), js=_read("pad.js"))
 mount_sheet = st.components.v2.component(
