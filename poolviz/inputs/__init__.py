@@ -4,7 +4,7 @@
     from poolviz.inputs.features import edge_map
     edge_map(digit(0)).values.shape        # torch.Size([8, 8, 8]): eight edge channels of 8x8
 
-images.py    a digit, a photograph, an upload, a number grid, a drawing -> Picture
+images.py    all sources of pictures: samples.py, uploads.py, entered.py (grid, drawing) -> Picture (picture.py)
 features.py  Picture -> FeatureMap, by filters that need no training
 models.py    Picture -> FeatureMap, by a layer of a torchvision model whose weights are at hand
 
