@@ -4,7 +4,7 @@ import streamlit as st
 
 st.set_page_config(page_title="poolviz", page_icon="🔍", layout="wide", initial_sidebar_state=340)
 
-from poolviz.pages import feature_maps  # noqa: E402  the first element reaches the browser before torch is loaded
+from poolviz.pages import feature_maps  # noqa: E402  it loads torch; the page is configured first
 
 st.navigation(
     [

@@ -16,7 +16,9 @@ from poolviz.pages.parameters import INPUTS, MAPS, SIZES, bounds
 from poolviz.pages.show import plain
 
 MAP_NAMES = {"image": "the image itself", "edges": "edge filters", "gabor": "Gabor filters"}
-ONE_AT_A_TIME = threading.Lock()  # large uploads and downloads of thirty visitors would fill the memory
+# One at a time: thirty large uploads decoded at once would fill the memory, thirty downloads the line. Two locks,
+# because a download that hangs on a dead network must not hold up anybody's upload.
+DECODING, DOWNLOADING = threading.Lock(), threading.Lock()
 FIRST_GRID = [[1, 3, 0, 2], [0, 9, 1, 4], [5, 2, 6, 0], [1, 0, 3, 8]]
 
 
@@ -29,7 +31,7 @@ def _sample(maker: str, *arguments: object) -> Picture:
 @st.cache_data(max_entries=64, max_size="64MB", show_spinner=False)
 def _decoded(file_id: str, size: int, _data: bytes, _name: str) -> Picture | str:
     """The picture, or the sentence that says why there is none: neither is worked out twice."""
-    with ONE_AT_A_TIME:
+    with DECODING:
         try:
             return images.upload(_data, _name, size)
         except InputError as error:
@@ -80,7 +82,7 @@ def _digit() -> tuple[Picture, tuple, str]:
 
 def _idx_picture(dataset: str, name: str) -> tuple[Picture, tuple, str]:
     if images.mnist_root(dataset) is None and st.button("Download it", icon=":material/download:"):
-        with st.spinner("Downloading …"), ONE_AT_A_TIME:
+        with st.spinner("Downloading …"), DOWNLOADING:
             images.mnist(0, dataset, download=True)
     index = _index(10_000)
     picture = _sample("mnist", index, dataset)
@@ -185,7 +187,7 @@ def _network() -> tuple[str, str]:
     if model not in here:
         st.info("The weights of this network are not on this machine; the image itself is shown.")
         if st.button("Download the weights", icon=":material/download:"):
-            with st.spinner("Downloading …"), ONE_AT_A_TIME:
+            with st.spinner("Downloading …"), DOWNLOADING:
                 models.download(model)
             st.rerun()
         return "", ""
