@@ -1,4 +1,4 @@
-"""Pooling operators over windows and whole maps; torch only, nothing of pages, charts, data or training.
+"""Pooling over windows, whole maps and the tokens of sentences; torch only, nothing of pages, charts or training.
 
 >>> import torch
 >>> from poolviz.pooling import pool2d
@@ -8,8 +8,9 @@ torch.Size([1, 1, 14, 14])
 
 from .base import Options, Pooling
 from .functional import global_pool, grid_for, pool1d, pool2d, pool3d
-from .layers import GlobalPool, Pool1d, Pool2d, Pool3d
+from .layers import GlobalPool, Pool1d, Pool2d, Pool3d, ReportPooler, SequencePool
 from .poolings import POOLINGS
+from .sequence import pool_sequence, pool_tokens
 from .windows import WindowGrid, Windows, windows2d
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "Pool2d",
     "Pool3d",
     "Pooling",
+    "ReportPooler",
+    "SequencePool",
     "WindowGrid",
     "Windows",
     "global_pool",
@@ -27,5 +30,7 @@ __all__ = [
     "pool1d",
     "pool2d",
     "pool3d",
+    "pool_sequence",
+    "pool_tokens",
     "windows2d",
 ]

@@ -4,8 +4,9 @@
     pooled = sum_n w_n x_n
 
 An image window, a whole map and the tokens of a sentence are the same case. A stochastic operator samples one cell
-with probability w in training and takes the weighted sum, the expectation, at test time. The few operators that are
-no weighted sum (Lp, median) give `reduce` instead of `weights`.
+with probability w in training and takes the weighted sum, the expectation, at test time. An operator that gives all
+weight to one cell says `pick`, the few that are no weighted sum (Lp, median) give `reduce` instead of `weights`, and
+one that puts others' results side by side (mean-max) names its `parts`.
 This file knows no operator by name, and nothing of windows.
 """
 
@@ -35,6 +36,7 @@ class Options:
     p: float = 2.0  # exponent of Lp pooling
     mix: float = 0.5  # share of max in mixed pooling, the rest is average
     count_include_pad: bool = False  # average only: count padding as zeros, as torch does by default
+    query: Tensor | None = None  # attention only: (c,) or (..., 1, c); None: the mean of the valid cells
 
     def __post_init__(self) -> None:
         """Refuse what no operator could use, in one sentence."""
@@ -62,7 +64,9 @@ class Pooling:
     # one window in numbers: {x} values, {sum} added, {sum^p} powers added, {wx} weighted, {n} how many, {p}, {y} result
     arithmetic: str
     weights: CellFunction | None = None  # (..., n, c) -> (..., n, c), the contract
+    pick: CellFunction | None = None  # (..., n, c) -> (..., 1, c) index of the cell that takes all weight
     reduce: CellFunction | None = None  # (..., n, c) -> (..., c), for operators that are no weighted sum
+    parts: tuple[Pooling, ...] = ()  # results side by side: (..., n, c) -> (..., len(parts) * c)
     # faster way over a map, with the same result; for a stochastic operator, the draw in training
     pool_windows: Callable[[Tensor, WindowGrid, Options], Tensor] | None = None
     stochastic: bool = False
@@ -74,13 +78,13 @@ class Pooling:
 
     def __post_init__(self) -> None:
         """An operator has exactly one definition."""
-        if (self.weights is None) == (self.reduce is None):
-            raise ValueError(f"pooling {self.name!r} needs either weights or reduce")
+        if sum(map(bool, (self.weights, self.pick, self.reduce, self.parts))) != 1:
+            raise ValueError(f"pooling {self.name!r} needs exactly one of weights, pick, reduce and parts")
 
     @property
     def is_weighted_sum(self) -> bool:
         """False for operators whose `weights` are an effective gradient."""
-        return self.weights is not None
+        return self.reduce is None
 
 
 def registry(*poolings: Pooling) -> dict[str, Pooling]:
@@ -106,17 +110,47 @@ def pool_cells(
     Invalid cells have no say whatever they hold, NaN included. For operators that are no weighted sum the weights
     are the effective gradient d pooled / d x.
     """
+    if pooling.parts:
+        pooled, weights = zip(
+            *(pool_cells(part, x, valid, options, return_weights) for part in pooling.parts), strict=True
+        )
+        return torch.cat(pooled, dim=-1), torch.cat(weights, dim=-1) if return_weights else None
     cells = torch.where(valid, x.to(compute_dtype(x)), 0.0)
     if pooling.reduce is not None:
         gradient = effective_gradient(pooling.reduce, cells, valid, options) if return_weights else None
         return pooling.reduce(cells, valid, options).to(x.dtype), gradient
+    if pooling.pick is not None:
+        index = pooling.pick(cells, valid, options).expand_as(cells[..., :1, :])
+        weights = torch.zeros_like(cells).scatter(-2, index, 1.0) if return_weights else None
+        return cells.gather(-2, index).squeeze(-2).to(x.dtype), weights
     assert pooling.weights is not None
-    weights = pooling.weights(cells, valid, options)
     if pooling.stochastic and options.training:
-        weights = draw_one(weights.detach(), draw_uniforms(weights.shape[:-2] + weights.shape[-1:], weights, options))
+        pooled, weights = _pool_drawn(pooling.weights, cells, valid, options, return_weights)
+        return pooled.to(x.dtype), weights
+    weights = pooling.weights(cells, valid, options)
     # 0 * inf is NaN, in the gradient too, but a cell without weight must not speak
-    pooled = (weights * torch.where(weights == 0, 0.0, cells)).sum(dim=-2)
-    return pooled.to(x.dtype), weights
+    heard = cells if all_finite(cells) else torch.where(weights == 0, 0.0, cells)
+    return (weights * heard).sum(dim=-2).to(x.dtype), weights
+
+
+def all_finite(x: Tensor) -> bool:
+    """True where plain arithmetic is safe: no NaN, no infinity. On a GPU, where asking would stall it, always False."""
+    return x.device.type == "cpu" and math.isfinite(x.detach().sum())
+
+
+def _pool_drawn(
+    weights_of: CellFunction, cells: Tensor, valid: Tensor, options: Options, return_weights: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Training mode of a stochastic operator: the gradient goes to the drawn cell, never into its probability."""
+    with torch.no_grad():
+        odds = weights_of(cells, valid, options)
+        uniforms = draw_uniforms(odds.shape[:-2] + odds.shape[-1:], odds, options)
+        index, total = draw_index(odds, uniforms)
+        drawn = (
+            torch.zeros_like(odds).scatter(-2, index, torch.where(total > 0, 1.0, total)) if return_weights else None
+        )
+    # a window without a positive cell pools to its total, 0; one with NaN to NaN
+    return torch.where(total > 0, cells.gather(-2, index), total).squeeze(-2), drawn
 
 
 def pool_stacked(
@@ -144,26 +178,35 @@ def draw_uniforms(shape: torch.Size, like: Tensor, options: Options) -> Tensor:
     return uniforms.uniform_(0, LARGEST_UNIFORM, generator=generator)
 
 
-def draw_one(weights: Tensor, uniforms: Tensor) -> Tensor:
-    """Inverse CDF: weights (..., n, c) and uniforms (..., c) -> one-hot (..., n, c).
+def draw_index(weights: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """Inverse CDF: weights (..., n, c) and uniforms (..., c) -> index of the drawn cell and total weight, (..., 1, c).
 
     The first cell whose cumulative weight exceeds u * total (strictly: a cell of weight 0 is never drawn).
-    All-zero weights draw nothing; NaN weights give NaN.
+    Where the total is 0 or NaN nothing is drawn and the index means nothing.
     """
     cumulative = weights.cumsum(dim=-2)
     total = cumulative[..., -1:, :]
     threshold = uniforms.unsqueeze(-2) * total
-    exceeds = (cumulative > threshold) & (weights > 0)
-    first = exceeds.to(torch.uint8).argmax(dim=-2, keepdim=True)
-    drawn = torch.zeros_like(weights).scatter(-2, first, exceeds.gather(-2, first).to(weights.dtype))
-    return torch.where(total.isnan(), total, drawn)
+    if weights.device.type == "cpu":
+        # a sequential sum never falls, so the cells at or below the threshold come first: count them, as floats,
+        # which are exact to 2^24 and three times faster than bools
+        below = torch.le(cumulative, threshold, out=torch.empty_like(cumulative))
+        index = below.sum(dim=-2, keepdim=True).long().clamp_(max=weights.shape[-2] - 1)
+    else:
+        exceeds = (cumulative > threshold) & (weights > 0)  # a parallel sum may waver in its last digit
+        index = first_index(exceeds)
+    return index, total
 
 
-def one_hot_extreme(x: Tensor, valid: Tensor, largest: bool) -> Tensor:
-    """All weight on the first valid largest (or smallest) cell of x (..., n, c); NaN counts as extreme."""
+def extreme_index(x: Tensor, valid: Tensor, largest: bool) -> Tensor:
+    """Index (..., 1, c) of the first valid largest (or smallest) cell of x (..., n, c); NaN counts as extreme."""
     score = torch.where(valid, x if largest else -x, -math.inf)
-    winner = score.argmax(dim=-2, keepdim=True)
+    winner = score.max(dim=-2, keepdim=True).indices  # the first, as argmax, and 3 to 8 times faster
     # a window that holds only -inf must not elect a padded cell
     valid = valid.expand_as(x)
-    winner = torch.where(valid.gather(-2, winner), winner, valid.to(torch.uint8).argmax(dim=-2, keepdim=True))
-    return torch.zeros_like(x).scatter(-2, winner, 1.0)
+    return torch.where(valid.gather(-2, winner), winner, first_index(valid))
+
+
+def first_index(valid: Tensor) -> Tensor:
+    """Index (..., 1, c) of the first valid cell of (..., n, c)."""
+    return valid.to(torch.uint8).max(dim=-2, keepdim=True).indices

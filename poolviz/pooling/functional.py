@@ -92,7 +92,7 @@ def global_pool(x: Tensor, name: str, *, return_weights: bool = False, **options
     `none` keeps every cell and returns (N, C * cells), as the fully connected layer of report B's baseline sees it.
     Raises ValueError as `pool2d` does, and for a map without cells.
     """
-    pooling, settings = _operator("global_pool", name, x, options)
+    pooling, settings = checked("global_pool", name, x, options)
     if x.dim() < 3 or 0 in x.shape[2:]:
         raise ValueError(f"global_pool: expected x of shape (N, C, *spatial) with cells in it, got {tuple(x.shape)}")
     if pooling.keeps_cells:
@@ -120,7 +120,7 @@ def grid_for(
 
 
 def _pool(dims: int, x: Tensor, name: str, geometry: tuple, return_weights: bool, options: dict[str, object]):
-    pooling, settings = _operator(f"pool{dims}d", name, x, options)
+    pooling, settings = checked(f"pool{dims}d", name, x, options)
     if x.dim() != dims + 2 or 0 in x.shape[1:]:
         raise ValueError(f"pool{dims}d: expected x of shape {_AXES[dims]}, got {tuple(x.shape)}")
     grid = grid_for(dims, x, name, *geometry)
@@ -136,10 +136,14 @@ def _pool(dims: int, x: Tensor, name: str, geometry: tuple, return_weights: bool
     return pooled, grid.unstack(weights)
 
 
-def _operator(caller: str, name: str, x: Tensor, options: dict[str, object]) -> tuple[Pooling, Options]:
-    known = [key for key, pooling in POOLINGS.items() if pooling.for_maps]
+def checked(
+    caller: str, name: str, x: Tensor, options: dict[str, object], sequences: bool = False
+) -> tuple[Pooling, Options]:
+    """The operator called `name` and its options; ValueError or TypeError that begins with `caller`."""
+    kind = "sequences" if sequences else "maps"
+    known = [key for key, pooling in POOLINGS.items() if (pooling.for_sequences if sequences else pooling.for_maps)]
     if name not in known:
-        raise ValueError(f"{caller}: unknown pooling {name!r}; known for maps: {', '.join(known)}")
+        raise ValueError(f"{caller}: unknown pooling {name!r}; known for {kind}: {', '.join(known)}")
     if not x.is_floating_point():
         raise ValueError(f"{caller}: expected floating-point x, got {x.dtype} of shape {tuple(x.shape)}")
     try:
@@ -154,4 +158,7 @@ def _operator(caller: str, name: str, x: Tensor, options: dict[str, object]) -> 
         raise ValueError(f"{caller}: {error}") from None
     if settings.count_include_pad and "count_include_pad" not in POOLINGS[name].uses:
         raise ValueError(f"{caller}: count_include_pad is for 'average'; padding never counts in {name!r}")
+    if settings.query is not None and settings.query.shape[-1:] != x.shape[-1:]:
+        shape = tuple(settings.query.shape)
+        raise ValueError(f"{caller}: expected a query of {x.shape[-1]} numbers, one a dimension, got shape {shape}")
     return POOLINGS[name], settings

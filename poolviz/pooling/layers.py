@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from .functional import Size, global_pool, pool1d, pool2d, pool3d
+from .poolings import POOLINGS
+from .sequence import pool_sequence
 
 
 class _Pool(nn.Module):
@@ -70,3 +73,45 @@ class GlobalPool(nn.Module):
     def extra_repr(self) -> str:
         """Name and options, as `print(model)` shows them."""
         return ", ".join([repr(self.name), *(f"{key}={value}" for key, value in self.options.items())])
+
+
+class SequencePool(nn.Module):
+    """`pool_sequence` as a layer: (B, T, H), (B, T) -> (B, H), or (B, 2H) for mean-max.
+
+    `attention` learns its query, and needs `hidden_size` for it. The query begins at zero, where attention is the mean.
+    """
+
+    def __init__(self, name: str, hidden_size: int | None = None, **options: object) -> None:
+        super().__init__()
+        self.name, self.options = name, options
+        if name in POOLINGS and "query" in POOLINGS[name].uses and "query" not in options:
+            if hidden_size is None:
+                raise ValueError(f"SequencePool: {name!r} learns a query and needs hidden_size, e.g. 384")
+            self.query = nn.Parameter(torch.zeros(hidden_size))
+
+    def forward(self, hidden: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Pool each sentence's tokens."""
+        learned = dict(self.named_parameters())
+        return pool_sequence(hidden, attention_mask, self.name, **self.options, **learned, training=self.training)
+
+    def extra_repr(self) -> str:
+        """Name and options, as `print(model)` shows them."""
+        return ", ".join([repr(self.name), *(f"{key}={value}" for key, value in self.options.items())])
+
+
+class ReportPooler(nn.Module):
+    """Report A's pooler: softmax-stochastic pooling, a linear H x H map, tanh; (B, T, H), (B, T) -> (B, H).
+
+    In training each dimension takes one token's value, drawn with p = softmax over the tokens; at test time it takes
+    the expectation. The map and tanh are those of BERT's own pooler, which follows CLS.
+    """
+
+    def __init__(self, hidden_size: int, name: str = "softmax-stochastic", **options: object) -> None:
+        super().__init__()
+        self.pool = SequencePool(name, hidden_size, **options)
+        parts = len(POOLINGS[name].parts) or 1
+        self.linear = nn.Linear(parts * hidden_size, hidden_size)
+
+    def forward(self, hidden: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Pool, map, squash."""
+        return torch.tanh(self.linear(self.pool(hidden, attention_mask)))

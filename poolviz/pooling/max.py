@@ -8,18 +8,19 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import Options, Pooling, one_hot_extreme
+from .base import Options, Pooling, extreme_index
 from .windows import WindowGrid
 
 _MAX_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 
 
-def _max_weights(x: Tensor, valid: Tensor, options: Options) -> Tensor:
-    return one_hot_extreme(x, valid, largest=True)
+def max_index(x: Tensor, valid: Tensor, options: Options) -> Tensor:
+    """Index (..., 1, c) of the first largest valid cell of x (..., n, c)."""
+    return extreme_index(x, valid, largest=True)
 
 
-def _min_weights(x: Tensor, valid: Tensor, options: Options) -> Tensor:
-    return one_hot_extreme(x, valid, largest=False)
+def _min_index(x: Tensor, valid: Tensor, options: Options) -> Tensor:
+    return extreme_index(x, valid, largest=False)
 
 
 def _max_windows(x: Tensor, grid: WindowGrid, options: Options) -> Tensor:
@@ -39,8 +40,9 @@ MAX = Pooling(
     paper="Boureau, Ponce, LeCun (2010), ICML",
     colour="#D55E00",
     arithmetic="max({x}) = {y}",
-    weights=_max_weights,
+    pick=max_index,
     pool_windows=_max_windows,
+    for_sequences=True,
 )
 MIN = Pooling(
     name="min",
@@ -50,6 +52,6 @@ MIN = Pooling(
     paper="max pooling of the negated map",
     colour="#56B4E9",
     arithmetic="min({x}) = {y}",
-    weights=_min_weights,
+    pick=_min_index,
     pool_windows=_min_windows,
 )

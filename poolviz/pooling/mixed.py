@@ -5,14 +5,16 @@ Lee, Gallagher, Tu (2016), "Generalizing Pooling Functions in CNNs: Mixed, Gated
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from .average import average_weights
-from .base import Options, Pooling, one_hot_extreme
+from .base import Options, Pooling
+from .max import max_index
 
 
 def _mixed_weights(x: Tensor, valid: Tensor, options: Options) -> Tensor:
-    largest = one_hot_extreme(x, valid, largest=True)
+    largest = torch.zeros_like(x).scatter(-2, max_index(x, valid, options), 1.0)
     return options.mix * largest + (1 - options.mix) * average_weights(x, valid, options)
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from .base import Options, Pooling, compute_dtype, draw_uniforms
+from .base import Options, Pooling, all_finite, compute_dtype, draw_uniforms
 from .windows import WindowGrid
 
 # Output cells handled at a time on a CPU: the slices of one chunk stay in the cache.
@@ -39,6 +39,8 @@ def softmax_weights(x: Tensor, valid: Tensor, options: Options) -> Tensor:
     """
     x = torch.where(valid, x, -inf)
     largest = x.detach().amax(dim=-2, keepdim=True)
+    if all_finite(largest):
+        return torch.softmax((x - largest) / options.temperature, dim=-2)
     # inf - inf is NaN: beside an infinite maximum a cell either equals it or is infinitely far below
     limit = torch.where(x.detach() == largest, 0.0, -inf)
     distance = torch.where(largest.isinf(), limit, x - largest)
@@ -211,6 +213,7 @@ STOCHASTIC = Pooling(
     weights=activation_weights,
     pool_windows=partial(_draw_windows, softmax=False),
     stochastic=True,
+    for_sequences=True,
 )
 SOFTMAX_STOCHASTIC = Pooling(
     name="softmax-stochastic",
@@ -225,6 +228,7 @@ SOFTMAX_STOCHASTIC = Pooling(
     pool_windows=partial(_draw_windows, softmax=True),
     stochastic=True,
     uses=("temperature",),
+    for_sequences=True,
 )
 SOFTPOOL = Pooling(
     name="softpool",
