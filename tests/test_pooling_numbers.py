@@ -4,8 +4,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from poolviz.pooling import POOLINGS, global_pool, pool2d
-from tests.test_pooling_reference import POOL, SIZE, STOCHASTIC, WINDOWED, by_formula, random_map, unfolded
+from poolviz.pooling import global_pool, pool2d
+from tests.test_pooling_reference import (
+    MAP_POOLINGS,
+    POOL,
+    SIZE,
+    STOCHASTIC,
+    WINDOWED,
+    by_formula,
+    random_map,
+    unfolded,
+)
 
 HALVES = [torch.float16, torch.bfloat16]
 MODES = [(name, False) for name in WINDOWED] + [(name, True) for name in STOCHASTIC]
@@ -151,7 +160,7 @@ def test_memory_layout_makes_no_difference_and_the_input_stays(name, training, l
 
 @pytest.mark.parametrize("return_weights", [False, True])
 @pytest.mark.parametrize("dims", [1, 2, 3])
-@pytest.mark.parametrize("name", POOLINGS)
+@pytest.mark.parametrize("name", MAP_POOLINGS)
 def test_an_empty_batch_goes_forward_and_backward(name, dims, return_weights):
     x = torch.zeros(0, 2, *(6,) * dims, requires_grad=True)
     for training in (False, True):

@@ -17,7 +17,8 @@ torch.set_num_threads(1)
 POOL = {1: pool1d, 2: pool2d, 3: pool3d}
 TORCH_MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 SIZE = {1: (11,), 2: (9, 7), 3: (5, 6, 7)}
-WINDOWED = [name for name, pooling in POOLINGS.items() if pooling.for_maps and not pooling.keeps_cells]
+MAP_POOLINGS = [name for name, pooling in POOLINGS.items() if pooling.for_maps]
+WINDOWED = [name for name in MAP_POOLINGS if not POOLINGS[name].keeps_cells]
 STOCHASTIC = [name for name in WINDOWED if POOLINGS[name].stochastic]
 # kernel_size, stride, padding, dilation, ceil_mode
 GEOMETRIES = [

@@ -5,9 +5,9 @@ from math import inf, nan
 import pytest
 import torch
 
-from poolviz.pooling import POOLINGS, global_pool, pool1d, pool2d, stochastic
+from poolviz.pooling import global_pool, pool1d, pool2d, stochastic
 from poolviz.pooling.stochastic import scatter_gradient
-from tests.test_pooling_reference import POOL, STOCHASTIC, WINDOWED, by_formula, random_map, unfolded
+from tests.test_pooling_reference import MAP_POOLINGS, POOL, STOCHASTIC, WINDOWED, by_formula, random_map, unfolded
 
 # name and mode of every way in which a window is pooled
 MODES = [(name, False) for name in WINDOWED] + [(name, True) for name in STOCHASTIC]
@@ -195,7 +195,7 @@ def test_backward_stays_inside_each_plane(monkeypatch, name, dims, border):
         assert (gradient == 0).all()  # planes without anything to draw
 
 
-@pytest.mark.parametrize("name", [name for name in POOLINGS if name != "none"])
+@pytest.mark.parametrize("name", [name for name in MAP_POOLINGS if name != "none"])
 def test_a_window_of_padding_alone_is_refused(name):
     """A dilated window can step over the whole map. torch's max pooling then writes outside the map's gradient."""
     with pytest.raises(ValueError, match=r"pool2d: the window of output cell \(0, 0\) holds no cell of the input"):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from poolviz.charts import wire
 from poolviz.charts.colour import DIVERGING, PALETTES
 from poolviz.charts.stage import common_range
 
@@ -25,7 +25,7 @@ def sheet_payload(values: Tensor, chosen: int, palette: str) -> dict[str, Any]:
         "count": values.shape[0],
         "height": values.shape[1],
         "width": values.shape[2],
-        "values": base64.b64encode(values.float().contiguous().numpy().tobytes()).decode(),
+        "values": wire.floats(values),
         "range": [low, high],
         "ramp": list(DIVERGING if low < 0 else PALETTES[palette]),
         "chosen": chosen,

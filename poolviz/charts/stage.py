@@ -6,7 +6,6 @@ by torch and travel with the picture, so hovering never asks the server.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from poolviz.charts import wire
 from poolviz.charts.colour import DIVERGING, PALETTES, signed_range
 from poolviz.pooling import POOLINGS, WindowGrid
-
-MOST_EXACT = 100_000  # weights of one operator that travel as float32
-NO_PLACE = 255  # a window without a weight, where weights travel as places
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,7 @@ def payload(stage: Stage, cell: tuple[int, int], compact: bool = False) -> dict[
     grid = stage.grid
     return {
         "title": stage.title,
-        "input": _map(stage.values),
+        "input": wire.heatmap(stage.values),
         "range": list(stage.value_range),
         "ramp": list(stage.ramp(stage.signed)),
         "grid": {
@@ -109,7 +106,7 @@ def payload(stage: Stage, cell: tuple[int, int], compact: bool = False) -> dict[
         "outputs": [_output(output) for output in stage.outputs],
         "panels": [
             {
-                **_map(panel.values),
+                **wire.heatmap(panel.values),
                 "title": panel.title,
                 "note": panel.note,
                 "space": panel.space,
@@ -130,7 +127,7 @@ def _output(output: Output) -> dict[str, Any]:
     pooling = POOLINGS[output.name]
     kind = "drawn" if output.drawn else "weight" if pooling.is_weighted_sum else "gradient"
     return {
-        **_map(output.values),
+        **wire.heatmap(output.values),
         "title": pooling.label,
         "note": output.note,
         "colour": pooling.colour,
@@ -138,35 +135,6 @@ def _output(output: Output) -> dict[str, Any]:
         "kind": kind,
         "p": output.p,
         "keepsCells": pooling.keeps_cells,
-        "weights": _weights(output.weights),
-        "probabilities": _weights(output.probabilities) if output.drawn else None,
+        "weights": wire.weights(output.weights.flatten(0, 1).flatten(1)),
+        "probabilities": wire.weights(output.probabilities.flatten(0, 1).flatten(1)) if output.drawn else None,
     }
-
-
-def _weights(weights: Tensor | None) -> dict[str, str]:
-    """Weights (H, W, kh, kw) as the browser decodes them, as light as they can be.
-
-    One cell of 1 a window: its place, a byte (255 for none). Else float32; many of them as bfloat16, whose error of
-    0.4 % is below what a bar shows.
-    """
-    assert weights is not None
-    flat = weights.detach().float().flatten(2)
-    if flat.shape[-1] < NO_PLACE and bool(((flat == 0) | (flat == 1)).all() & (flat.sum(-1) <= 1).all()):
-        place = torch.where(flat.sum(-1) > 0, flat.argmax(-1), NO_PLACE).to(torch.uint8)
-        return {"place": _base64(place)}
-    if flat.numel() > MOST_EXACT:
-        return {"bfloat16": _base64(flat.to(torch.bfloat16).view(torch.int16))}
-    return {"float32": _base64(flat)}
-
-
-def _map(values: Tensor) -> dict[str, Any]:
-    height, width = values.shape
-    return {"height": height, "width": width, "values": _floats(values)}
-
-
-def _floats(values: Tensor) -> str:
-    return _base64(values.detach().to(torch.float32))
-
-
-def _base64(values: Tensor) -> str:
-    return base64.b64encode(values.contiguous().numpy().tobytes()).decode()

@@ -14,6 +14,10 @@ function decodeWeights(sent, cells) {
     const places = decodeBytes(sent.place);
     return (window_, cell) => (places[window_] === cell ? 1 : 0);
   }
+  if (sent.shared) {
+    const row = decodeFloats(sent.shared);
+    return (window_, cell) => row[cell];
+  }
   if (sent.bfloat16) {
     const halves = new Uint16Array(decodeBytes(sent.bfloat16).buffer);
     const floats = new Float32Array(Uint32Array.from(halves, (half) => half << 16).buffer);

