@@ -4,13 +4,14 @@ import streamlit as st
 
 st.set_page_config(page_title="poolviz", page_icon="🔍", layout="wide", initial_sidebar_state=340)
 
-from poolviz.pages import feature_maps  # noqa: E402  it loads torch; the page is configured first
+from poolviz.pages import feature_maps, sentences  # noqa: E402  they load torch; the page is configured first
 
 st.navigation(
     [
         st.Page(
             feature_maps.page, title="Feature maps", icon=":material/grid_on:", url_path="feature-maps", default=True
-        )
+        ),
+        st.Page(sentences.page, title="Sentences", icon=":material/notes:", url_path="sentences"),
     ],
     position="top",
 ).run()

@@ -53,7 +53,9 @@ def test_a_name_given_twice_is_refused():
 
 
 @pytest.mark.parametrize(
-    "missing", [{}, {"weights": max, "reduce": max}, {"pick": max, "parts": (POOLINGS["max"],)}], ids=["none", *"ab"]
+    "missing",
+    [{}, {"weights": max, "reduce": max}, {"pick": max, "parts": (POOLINGS["max"],)}],
+    ids=["none", "weights and reduce", "pick and parts"],
 )
 def test_an_operator_has_one_definition(missing):
     texts = dict.fromkeys(("label", "family", "formula", "paper", "colour", "arithmetic"), "")

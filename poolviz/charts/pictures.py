@@ -86,11 +86,11 @@ def pictures_chart(tiles: Sequence[Tile], columns: int, caption: str = "", ink: 
         texts.append({"x": left, "y": top + 12, "text": tile.title, "size": 15})
         texts.append({"x": left, "y": top + 31, "text": tile.subtitle, "size": 12})
     base = rows * (TILE + HEAD + GAP)
-    legend, labels = _legend(tiles[0], base)
+    legend, labels = scale_legend(tiles[0], base)
     texts += labels + [
         {"x": 0, "y": base + 44 + 18 * number, "text": line, "size": 12} for number, line in enumerate(lines)
     ]
-    return _draw(pictures + legend, texts, width, height, ink)
+    return draw(pictures + legend, texts, width, height, ink)
 
 
 def stage_chart(stage: Stage) -> alt.LayerChart:
@@ -102,9 +102,13 @@ def stage_chart(stage: Stage) -> alt.LayerChart:
 
 def render(chart: alt.TopLevelMixin, kind: str) -> bytes:
     """`chart` as PNG (twice its size) or SVG bytes, without a browser and without a network."""
+    return render_spec(chart.to_dict(), kind)
+
+
+def render_spec(spec: dict, kind: str) -> bytes:
+    """`render` for a Vega-Lite spec."""
     import vl_convert
 
-    spec = chart.to_dict()
     if kind == "svg":
         return vl_convert.vegalite_to_svg(spec).encode()
     return vl_convert.vegalite_to_png(spec, scale=2)
@@ -129,7 +133,8 @@ def _size(values: Tensor) -> str:
     return f"{values.shape[0]} × {values.shape[1]}"
 
 
-def _legend(tile: Tile, top: float) -> tuple[list[dict], list[dict]]:
+def scale_legend(tile: Tile, top: float) -> tuple[list[dict], list[dict]]:
+    """The colour scale of a tile at `top`, as a picture and its labels."""
     import torch
 
     low, high = tile.value_range
@@ -142,7 +147,7 @@ def _legend(tile: Tile, top: float) -> tuple[list[dict], list[dict]]:
     return [picture], labels
 
 
-def _draw(pictures: list[dict], texts: list[dict], width: int, height: int, ink: str) -> alt.LayerChart:
+def draw(pictures: list[dict], texts: list[dict], width: int, height: int, ink: str) -> alt.LayerChart:
     """Place everything by pixel: the scales are the identity."""
 
     def x(field: str) -> alt.X:

@@ -133,11 +133,19 @@ def dimension_order(hidden: Tensor, mask: Tensor, how: str) -> Tensor:
 
 
 def telling_place(stage: TokenStage) -> tuple[int, int]:
-    """(token, dimension) to begin with: the widest spread, and the token that is largest there."""
-    tokens = torch.where(stage.mask[:, None], stage.hidden, torch.nan)
-    spread = tokens.nan_to_num(-torch.inf).amax(0) - tokens.nan_to_num(torch.inf).amin(0)
-    dimension = int(spread.argmax())
-    return int(tokens[:, dimension].nan_to_num(-torch.inf).argmax()), dimension
+    """(token, dimension) to begin with: where the words differ most, and the word that is largest there.
+
+    Where padding is pooled: where it moves the mean most, and its first token.
+    """
+    padding = torch.tensor([piece.kind == "padding" for piece in stage.pieces])
+    if bool((padding & stage.mask).any()):
+        moved = stage.hidden.mean(0) - stage.hidden[~padding].mean(0)
+        return int(padding.nonzero()[0]), int(moved.abs().argmax())
+    words = torch.tensor([piece.kind in ("word", "inside") for piece in stage.pieces])
+    rows = (words if words.any() else stage.mask).nonzero()[:, 0]
+    tokens = stage.hidden[rows]
+    dimension = int((tokens.amax(0) - tokens.amin(0)).argmax())
+    return int(rows[tokens[:, dimension].argmax()]), dimension
 
 
 def token_payload(stage: TokenStage, place: tuple[int, int], height: int = 420) -> dict[str, Any]:
@@ -198,22 +206,3 @@ def numbers_csv(stage: TokenStage) -> str:
     rows = torch.cat([stage.hidden, *(reading.vector[None] for reading in stage.readings)])
     table = pd.DataFrame(rows.double().numpy(), index=names).rename_axis("row")
     return "".join(f"# {line}\n" for line in stage.title.split("\n")) + table.to_csv()
-
-
-def shares_csv(title: str, pieces: Sequence[Piece], readings: Sequence[Reading]) -> str:
-    """Share and number of dimensions won, a row a token and operator."""
-    import pandas as pd
-
-    rows = [
-        {
-            "operator": reading.label,
-            "position": number,
-            "piece": piece.piece,
-            "text": piece.text,
-            "share": float(reading.shares[number]),
-            "dimensions won": int(reading.wins[number]),
-        }
-        for reading in readings
-        for number, piece in enumerate(pieces)
-    ]
-    return "".join(f"# {line}\n" for line in title.split("\n")) + pd.DataFrame(rows).to_csv(index=False)

@@ -1,6 +1,8 @@
-"""The download menu: the stage as PNG and SVG with its settings in the caption, its numbers as CSV."""
+"""The download menu: what a page shows as PNG and SVG with its settings in the caption, and its numbers as CSV."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import streamlit as st
 
@@ -19,12 +21,20 @@ def _numbers(stage: Stage) -> bytes:
     return numbers_csv(stage).encode()
 
 
-def download_menu(stage: Stage) -> None:
-    """Files are made when they are asked for, not at each run; only then is Altair imported."""
+def stage_menu(stage: Stage) -> None:
+    """The feature-map stage's three files."""
+    download_menu(lambda kind: _picture(stage, kind), lambda: _numbers(stage))
+
+
+def download_menu(picture: Callable[[str], bytes], numbers: Callable[[], bytes]) -> None:
+    """Files are made when they are asked for, not at each run; only then is Altair imported.
+
+    `picture` makes "png" or "svg" bytes, `numbers` CSV.
+    """
     with st.popover("Save", icon=":material/download:", width="stretch"):
         for label, name, mime, make in (
-            ("Picture (PNG)", "poolviz.png", "image/png", lambda: _picture(stage, "png")),
-            ("Picture (SVG)", "poolviz.svg", "image/svg+xml", lambda: _picture(stage, "svg")),
-            ("Numbers (CSV)", "poolviz.csv", "text/csv", lambda: _numbers(stage)),
+            ("Picture (PNG)", "poolviz.png", "image/png", lambda: picture("png")),
+            ("Picture (SVG)", "poolviz.svg", "image/svg+xml", lambda: picture("svg")),
+            ("Numbers (CSV)", "poolviz.csv", "text/csv", numbers),
         ):
             st.download_button(label, make, name, mime, on_click="ignore", width="stretch")

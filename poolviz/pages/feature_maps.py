@@ -12,7 +12,7 @@ from poolviz.pages import link
 from poolviz.pages.choose_input import choose_channel, choose_map, choose_picture
 from poolviz.pages.choose_pooling import choose_setting
 from poolviz.pages.components import mount_stage
-from poolviz.pages.downloads import download_menu
+from poolviz.pages.downloads import stage_menu
 from poolviz.pages.facts import show_facts
 from poolviz.pages.lenses import STAGE_LENSES
 from poolviz.pages.machine import machine_button
@@ -26,8 +26,7 @@ torch.set_num_threads(1)
 
 def page() -> None:
     """Draw the page once for the current widgets; the address is read first and written last."""
-    first_run = link.NOTICES not in st.session_state
-    link.restore(PARAMS)
+    first_run = link.restore(PARAMS)
     top = st.container()
     with st.sidebar:
         st.markdown("### poolviz  \nSee what pooling does.")
@@ -46,12 +45,7 @@ def page() -> None:
     if len(feature_map.channels) > 1:
         title += f", channel {channel} ({feature_map.channels[channel]})"
     _explore(values, channel, setting, title, palette)
-    notices = link.take_notices()
-    if first_run and notices:
-        told = "".join(f"\n- {notice}" for notice in notices)
-        top.warning(
-            f"Parts of this link could not be used; their defaults are shown.{told}", icon=":material/link_off:"
-        )
+    link.tell_notices(top, first_run)
     link.save(PARAMS, PARAMS)
 
 
@@ -76,7 +70,7 @@ def _explore(values: Tensor, channel: int, setting: Setting, title: str, palette
     below = lens not in STAGE_LENSES and lens != "outputs"
     cell = _mount(stage, telling, compact=below)
     with menu:
-        download_menu(stage)
+        stage_menu(stage)
     if below:
         _section(lens, values, channel, setting, cell)
     show_facts(stage, setting)

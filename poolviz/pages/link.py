@@ -1,7 +1,8 @@
 """A page's state in its address: read once when a session starts, written back after each run.
 
 Values that are missing or bad fall back to their default, and each bad one is told in a sentence. Widgets use the
-parameter's name as their `key`, so the session holds every value once.
+parameter's name as their `key`, so the session holds every value once. Where two pages would claim one name, a page
+puts its own before it and a dot: `sentences.layer` is `layer` in the address.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import streamlit as st
 from poolviz.pages.show import plain
 
 NOTICES = "link_notices"  # session key
+RESTORED = "link_restored"  # session key: the pages that have read the address
 LONGEST_SHOWN = 40  # characters of a bad value that a notice repeats
+LONGEST_KEPT = 2000  # characters of a value in the address: longer ones break in mails and browsers
 
 
 @dataclass(frozen=True)
@@ -90,22 +93,34 @@ def text(parse: Callable[[str], Any], show: Callable[[Any], str]) -> Param:
     return Param(None, parse, show)
 
 
-def restore(params: dict[str, Param]) -> None:
-    """Fill the session from the address on its first run, and keep a notice for each value that is bad."""
-    if NOTICES in st.session_state:
-        return
+def restore(params: dict[str, Param]) -> bool:
+    """Fill the session from the address on a page's first run, and keep a notice for each value that is bad.
+
+    Returns whether this was the first run.
+    """
+    page = next(iter(params))
+    restored = st.session_state.setdefault(RESTORED, set())
+    if page in restored:
+        return False
+    restored.add(page)
     notices = st.session_state[NOTICES] = []
-    for name, param in params.items():
-        st.session_state[name] = copy(param.default)
+    for key, param in params.items():
+        name = _in_address(key)
+        st.session_state[key] = copy(param.default)
         given = st.query_params.get(name)
         if given is None:
             continue
         try:
-            st.session_state[name] = param.parse(given)
+            st.session_state[key] = param.parse(given)
         except ValueError as reason:
             shown = given if len(given) <= LONGEST_SHOWN else given[:LONGEST_SHOWN] + "…"
             shown = " ".join(shown.replace("`", "").split()) or " "  # a blank line would end the code span
             notices.append(f"{name} = `{shown}`: {plain(str(reason))}")
+    return True
+
+
+def _in_address(key: str) -> str:
+    return key.rpartition(".")[2]
 
 
 def clamp(name: str, most: int) -> int:
@@ -113,7 +128,7 @@ def clamp(name: str, most: int) -> int:
     value = st.session_state[name]
     if value > most:
         st.session_state[name] = most
-        st.session_state[NOTICES].append(f"{name} = `{value}`: {most} is the last here")
+        st.session_state[NOTICES].append(f"{_in_address(name)} = `{value}`: {most} is the last here")
     return st.session_state[name]
 
 
@@ -123,14 +138,18 @@ def replace(name: str, value: Any) -> None:
     st.session_state[name] = value
     if old is not None:
         st.session_state[NOTICES].append(
-            f"{name} = {plain(str(old)[:LONGEST_SHOWN])}: unknown here, {plain(str(value))} is shown"
+            f"{_in_address(name)} = {plain(str(old)[:LONGEST_SHOWN])}: unknown here, {plain(str(value))} is shown"
         )
 
 
-def take_notices() -> list[str]:
-    """What was wrong with the link, once; what is clamped in later runs is the visitor's own doing."""
+def tell_notices(holder: Any, first_run: bool) -> None:
+    """Say what was wrong with the link, once; what is clamped in later runs is the visitor's own doing."""
     notices, st.session_state[NOTICES] = st.session_state[NOTICES], []
-    return notices
+    if first_run and notices:
+        told = "".join(f"\n- {notice}" for notice in notices)
+        holder.warning(
+            f"Parts of this link could not be used; their defaults are shown.{told}", icon=":material/link_off:"
+        )
 
 
 def save(params: dict[str, Param], names: Iterable[str]) -> None:
@@ -139,6 +158,8 @@ def save(params: dict[str, Param], names: Iterable[str]) -> None:
     for name in names:
         value = st.session_state.get(name, params[name].default)
         if value is not None and value != params[name].default:
-            wanted[name] = params[name].show(value)
+            shown = params[name].show(value)
+            if len(shown) <= LONGEST_KEPT:
+                wanted[_in_address(name)] = shown
     if wanted != st.query_params.to_dict():
         st.query_params.from_dict(wanted)

@@ -43,7 +43,8 @@ LENSES = {
 OPERATORS = tuple(name for name, pooling in POOLINGS.items() if pooling.for_maps)
 
 
-def _cell(text: str) -> tuple[int, int]:
+def parse_cell(text: str) -> tuple[int, int]:
+    """A row and a column, as `3,4`."""
     parts = text.split(",")
     if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) <= 4 for part in parts):
         raise ValueError("a row and a column such as 3,4 are needed")
@@ -81,7 +82,7 @@ PARAMS: dict[str, Param] = {
     "p": link.whole(2, 1, 16),
     "mix": link.one_of_numbers(0.5, SHARES),
     "lens": link.choice("outputs", tuple(LENSES)),
-    "cell": link.text(_cell, lambda cell: f"{cell[0]},{cell[1]}"),
+    "cell": link.text(parse_cell, lambda cell: f"{cell[0]},{cell[1]}"),
     "first": link.choice("max", OPERATORS),
     "second": link.choice("average", OPERATORS),
     "chance": link.choice("stochastic", tuple(n for n in OPERATORS if POOLINGS[n].stochastic)),

@@ -8,19 +8,29 @@ from typing import Any
 
 import streamlit as st
 
+from poolviz.charts.figure import Figure
+
 
 @st.cache_resource(max_entries=256, show_spinner=False)
 def _spec(name: str, arguments: tuple, _builder: Callable[..., Any]) -> dict[str, Any]:
     return _builder(*arguments).to_dict()
 
 
-def show_chart(builder: Callable[..., Any], *arguments: Any, alt: str, **datasets: list[dict[str, Any]]) -> None:
+def show_chart(
+    builder: Callable[..., Any], *arguments: Any, alt: str, width: str = "stretch", **datasets: list[dict[str, Any]]
+) -> None:
     """Draw `builder(*arguments)` with its named data sets; `alt` says in words what it shows."""
     spec = {**_spec(builder.__qualname__, arguments, builder), "datasets": datasets}
     # the chart theme's grey labels miss a contrast of 4.5 to 1 on white
     labels = {"labelColor": ink(), "titleColor": ink(), "labelFontSize": 13, "titleFontSize": 13}
-    spec["config"] = {**spec.get("config", {}), "axis": labels, "legend": labels}
-    st.vega_lite_chart(None, spec, width="stretch", alt=alt)
+    spec["config"] = {**spec.get("config", {}), "axis": labels, "legend": {**labels, "labelLimit": 400}}
+    st.vega_lite_chart(None, spec, width=width, alt=alt)
+
+
+def show_figure(figure: Figure, width: str = "stretch") -> None:
+    """A figure's heading and note, then its chart: as wide as its place, or as its "content"."""
+    st.markdown(f"**{plain(figure.heading)}**" + (f"  \n{plain(figure.note)}" if figure.note else ""))
+    show_chart(figure.builder, *figure.arguments, alt=figure.alt, width=width, **figure.datasets)
 
 
 def plain(text: str) -> str:

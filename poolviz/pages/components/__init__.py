@@ -15,9 +15,21 @@ mount_stage = st.components.v2.component(
     "poolviz_stage",
     html=_read("stage.html"),
     css=_read("stage.css"),
-    js=_read("heatmap.js", "stage_drawing.js", "stage.js"),
+    js=_read("heatmap.js", "arithmetic.js", "stage_drawing.js", "stage.js"),
 )
 mount_pad = st.components.v2.component("poolviz_pad", html=_read("pad.html"), css=_read("pad.css"), js=_read("pad.js"))
 mount_sheet = st.components.v2.component(
     "poolviz_sheet", html=_read("sheet.html"), css=_read("sheet.css"), js=_read("heatmap.js", "sheet.js")
+)
+mount_tokens = st.components.v2.component(
+    "poolviz_tokens",
+    html=_read("tokens.html"),
+    css=_read("sentence.css", "tokens.css"),
+    js=_read("heatmap.js", "arithmetic.js", "sentence.js", "tokens_drawing.js", "tokens.js"),
+)
+mount_speech = st.components.v2.component(
+    "poolviz_speech",
+    html=_read("speech.html"),
+    css=_read("sentence.css", "speech.css"),
+    js=_read("sentence.js", "speech.js"),
 )

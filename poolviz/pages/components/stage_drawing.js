@@ -225,13 +225,6 @@ function drawWeightGrid(stage, card, context, { bars, largest, lowest }) {
   });
 }
 
-function shortShare(value) {
-  if (value === 0 || value === 1) return String(value);
-  const size = Math.abs(value);
-  const text = size >= 0.005 ? value.toFixed(2) : size >= 1e-4 ? String(+value.toPrecision(1)) : "≈0";
-  return text.replace("-", "−");
-}
-
 // Bars and the sentence of arithmetic for one operator at the current cell.
 function explain(stage, map) {
   const [r, c] = stage.cell;
@@ -248,45 +241,12 @@ function explain(stage, map) {
   return { bars, largest: Math.max(...heights), lowest: Math.min(...heights), words: arithmetic(map, bars, result) };
 }
 
-function arithmetic(map, bars, result) {
-  const counted = bars.filter((bar) => !bar.padding || bar.weight > 0);
-  if (map.kind === "drawn") {
-    const drawn = bars.find((bar) => bar.weight > 0);
-    if (!drawn) return `nothing to draw from = ${formatNumber(result)}`;
-    return `drew ${formatNumber(drawn.value)}, which had p = ${shortShare(drawn.odds)}`;
-  }
-  const values = counted.map((bar) => formatNumber(bar.value));
-  const inSum = (text) => (text.startsWith("−") ? `(${text})` : text);
-  const terms = values.map(inSum);
-  // Lp scales a window that is clipped by the border up to a full one, as torch does
-  const clipped = counted.length < bars.length ? `${bars.length}/${counted.length} · (` : "";
-  const weighted = counted.filter((bar) => bar.weight !== 0);
-  const power = String(map.p).replace(/\d/g, (digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]);
-  const parts = {
-    x: join(values, ", "),
-    sum: join(terms, " + "),
-    "sum^p": clipped + join(terms.map((text) => text + power), " + ") + (clipped ? ")" : ""),
-    p: String(map.p),
-    wx: weighted.length ? join(weighted.map((bar) => `${shortShare(bar.weight)} · ${inSum(formatNumber(bar.value))}`), " + ") : "no cell counts",
-    n: String(counted.length),
-    y: formatNumber(result),
-  };
-  const rounded = weighted.some((bar) => shortShare(bar.weight) !== String(bar.weight));
-  const approximately = map.arithmetic.includes("{wx}") && rounded ? map.arithmetic.replace(" = ", " ≈ ") : map.arithmetic;
-  return approximately.replace(/\{([^}]+)\}/g, (whole, key) => parts[key] ?? whole);
-}
-
-// Large windows: the first terms, then how many there are.
-function join(texts, mark) {
-  return texts.length <= 9 ? texts.join(mark) : `${texts.slice(0, 6).join(mark)}${mark}… (${texts.length} cells)`;
-}
-
 function panelWords(stage, map) {
   const [r, c] = stage.cell;
   if (map.space === "output") return `at (${r}, ${c}): ${formatNumber(map.values[r * map.width + c])}`;
   const inside = stage.window.filter((at) => at.value !== null);
   const values = inside.map((at) => formatNumber(map.values[at.y * map.width + at.x]));
-  return `in the window: ${join(values, ", ")}`;
+  return `in the window: ${join(values, ", ", "cells")}`;
 }
 
 function announce(stage) {

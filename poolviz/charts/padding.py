@@ -1,0 +1,95 @@
+"""What happens when padding is pooled as if it were words: every operator's vector with the mask and without it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import altair as alt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from poolviz.charts.figure import Figure
+from poolviz.charts.similarity import operator_colours
+from poolviz.charts.tokens import TokenSetting
+from poolviz.pooling import POOLINGS
+
+
+def forgotten(right: Tensor, wrong: Tensor, mask: Tensor, used: Tensor, setting: TokenSetting) -> list[dict[str, Any]]:
+    """A row an operator: how far its vector lies from the right one when another mask is used.
+
+    Args:
+        right: (T, H) hidden states of an encoder that knew the padding.
+        wrong: (T, H) those that are pooled without a mask; `right` itself where only the pooling forgets it.
+        mask: (T,) False for padding.
+        used: (T,) the mask that the pooling takes; all True where it is forgotten.
+        setting: operators; stochastic ones take their expectation.
+    """
+    rows = []
+    calm = replace(setting, training=False)
+    for name in setting.operators:
+        true = calm.pool(right[None], mask[None], name)[0]
+        false = calm.pool(wrong[None], used[None], name)[0]
+        rows.append(
+            {
+                "operator": POOLINGS[name].label,
+                "error": float((false - true).norm() / true.norm()),
+                "cosine": float(F.cosine_similarity(true, false, dim=0)),
+            }
+        )
+    return rows
+
+
+def by_padding(hidden: Tensor, mask: Tensor, setting: TokenSetting) -> list[dict[str, Any]]:
+    """`forgotten` in the pooling alone, for 0, 1, 2, ... padded tokens of hidden (T, H)."""
+    count = int(mask.sum())
+    rows = []
+    for length in range(count, len(mask) + 1):
+        part, known = hidden[:length], mask[:length]
+        for row in forgotten(part, part, known, torch.ones_like(known), setting):
+            rows.append({**row, "padding": length - count})
+    return rows
+
+
+def padding_figures(rows: list[dict[str, Any]], curve: list[dict[str, Any]], setting: TokenSetting) -> list[Figure]:
+    """The error now, and how it grows with padding."""
+    return [
+        Figure(
+            "How wrong each vector is",
+            "‖forgotten − right‖ / ‖right‖, and the cosine between the two",
+            "Relative error of each operator's vector when the mask is forgotten",
+            error_chart,
+            (setting.operators,),
+            {"errors": rows},
+        ),
+        Figure(
+            "The longer the batch, the worse",
+            "error against the number of padded tokens; the encoder itself knows the mask",
+            "Relative error of each operator against the number of padded tokens",
+            padding_chart,
+            (setting.operators,),
+            {"by_padding": curve},
+        ),
+    ]
+
+
+def error_chart(operators: tuple[str, ...]) -> alt.LayerChart:
+    """A bar an operator. Data set `errors`."""
+    labels = [POOLINGS[name].label for name in operators]
+    y = alt.Y("operator:N", sort=labels, title=None, axis=alt.Axis(labelLimit=200))
+    base = alt.Chart(alt.NamedData("errors")).encode(y=y)
+    x = alt.X("error:Q", title="relative error", axis=alt.Axis(format="%"), scale=alt.Scale(domainMin=0))
+    bars = base.mark_bar().encode(x=x, color=operator_colours(operators, legend=False))
+    words = base.transform_calculate(
+        words="format(datum.error, '.1%') + ', cos ' + format(datum.cosine, '.3f')"
+    ).mark_text(align="left", dx=5, fontSize=13, color="#7d8590")
+    return (bars + words.encode(x="error:Q", text="words:N")).properties(height=34 * len(operators) + 16)
+
+
+def padding_chart(operators: tuple[str, ...]) -> alt.Chart:
+    """A line an operator. Data set `by_padding`."""
+    x = alt.X("padding:Q", title="padded tokens", axis=alt.Axis(tickMinStep=1))
+    y = alt.Y("error:Q", title="relative error", axis=alt.Axis(format="%"), scale=alt.Scale(domainMin=0))
+    chart = alt.Chart(alt.NamedData("by_padding")).mark_line(strokeWidth=2.5)
+    return chart.encode(x=x, y=y, color=operator_colours(operators)).properties(height=180)

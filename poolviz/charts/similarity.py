@@ -1,0 +1,174 @@
+"""Sentences as vectors: cosine similarity under each pooling, ranks, and the way of a vector through the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import altair as alt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from poolviz.charts.colour import DIVERGING
+from poolviz.charts.figure import Figure
+from poolviz.charts.tokens import TokenSetting
+from poolviz.pooling import POOLINGS
+
+MIDDLE = "#7d8590"  # an ink that both themes can show
+
+
+def operator_colours(operators: Sequence[str], legend: bool = True) -> alt.Color:
+    """Every operator in its own colour, in every chart."""
+    labels = [POOLINGS[name].label for name in operators]
+    scale = alt.Scale(domain=labels, range=[POOLINGS[name].colour for name in operators])
+    shown = alt.Legend(title=None, orient="top", columns=3, labelLimit=200, symbolStrokeWidth=3) if legend else None
+    return alt.Color("operator:N", scale=scale, legend=shown)
+
+
+def vectors(hidden: Sequence[Tensor], setting: TokenSetting, name: str) -> Tensor:
+    """Pool sentences of (T_i, H) each -> (sentences, H or 2H), as one padded batch would."""
+    longest = max(len(each) for each in hidden)
+    batch = torch.stack([F.pad(each, (0, 0, 0, longest - len(each))) for each in hidden])
+    lengths = torch.tensor([len(each) for each in hidden])
+    return setting.pool(batch, torch.arange(longest) < lengths[:, None], name)
+
+
+def cosines(stacked: Tensor) -> Tensor:
+    """(n, d) -> (n, n) cosine similarities."""
+    unit = F.normalize(stacked.double(), dim=-1)
+    return (unit @ unit.T).clamp(-1, 1)
+
+
+def ranks(similarity: Tensor, pinned: int) -> Tensor:
+    """(n,) rank of each sentence by its similarity to sentence `pinned`, 1 for the nearest; 0 for itself."""
+    others = similarity[pinned].clone()
+    others[pinned] = torch.inf
+    return others.argsort(descending=True, stable=True).argsort()
+
+
+def pair_figures(hidden: Sequence[Tensor], setting: TokenSetting, pinned: int, ink: str) -> list[Figure]:
+    """Similarity matrices under each operator side by side, and how the neighbours of one sentence change rank."""
+    cells, places = [], []
+    for name in setting.operators:
+        label = POOLINGS[name].label
+        similarity = cosines(vectors(hidden, setting, name))
+        order = ranks(similarity, pinned)
+        for a, row in enumerate(similarity.tolist()):
+            cells += [{"operator": label, "a": a + 1, "b": b + 1, "cosine": value} for b, value in enumerate(row)]
+        places += [
+            {
+                "operator": label,
+                "sentence": other + 1,
+                "rank": int(order[other]),
+                "cosine": float(similarity[pinned, other]),
+            }
+            for other in range(len(hidden))
+            if other != pinned
+        ]
+    count = len(hidden)
+    return [
+        Figure(
+            f"Who is nearest to sentence {pinned + 1}?",
+            "rank by cosine similarity under each pooling; a line that crosses another is a changed opinion",
+            f"Rank of every other sentence by its similarity to sentence {pinned + 1}, a column a pooling",
+            rank_chart,
+            (setting.operators, count - 1, ink),
+            {"ranks": places},
+        ),
+        *(
+            Figure(
+                POOLINGS[name].label,
+                "",
+                f"Cosine similarity of every pair of sentences under {POOLINGS[name].label}",
+                matrix_chart,
+                (count,),
+                {"cosines": [cell for cell in cells if cell["operator"] == POOLINGS[name].label]},
+            )
+            for name in setting.operators
+        ),
+    ]
+
+
+def matrix_chart(count: int) -> alt.LayerChart:
+    """Similarity of `count` sentences, in numbers where they fit. Data set `cosines`."""
+    cell = max(22, min(52, 300 // count))
+    quiet = {"title": None, "domain": False, "ticks": False}
+    base = alt.Chart(alt.NamedData("cosines")).encode(
+        x=alt.X("b:O", axis=alt.Axis(labelAngle=0, **quiet)), y=alt.Y("a:O", axis=alt.Axis(**quiet))
+    )
+    scale = alt.Scale(domain=[-1, 1], range=list(DIVERGING))
+    squares = base.mark_rect().encode(color=alt.Color("cosine:Q", scale=scale, legend=None))
+    words = base.mark_text(fontSize=12).encode(
+        text=alt.Text("cosine:Q", format=".2f"),
+        color=alt.condition("abs(datum.cosine) > 0.6", alt.value("#ffffff"), alt.value("#111111")),
+    )
+    layers = squares + words if cell >= 30 else squares + base.mark_text(opacity=0)
+    return layers.properties(width=cell * count, height=cell * count)
+
+
+def rank_chart(operators: tuple[str, ...], others: int, ink: str) -> alt.LayerChart:
+    """A line a sentence from pooling to pooling. Data set `ranks`."""
+    labels = [POOLINGS[name].label for name in operators]
+    x = alt.X(
+        "operator:N", sort=labels, title=None, axis=alt.Axis(labelAngle=0, orient="top", labelLimit=160, ticks=False)
+    )
+    scale = alt.Scale(domain=[0.5, others + 0.5], reverse=True, nice=False)
+    y = alt.Y(
+        "rank:Q", scale=scale, title="rank", axis=alt.Axis(values=list(range(1, others + 1)), format="d", grid=False)
+    )
+    base = alt.Chart(alt.NamedData("ranks")).encode(x=x, y=y)
+    colour = alt.Color("sentence:N", legend=None)
+    lines = base.mark_line(strokeWidth=3, opacity=0.7).encode(color=colour)
+    dots = base.mark_point(filled=True, size=520, opacity=1).encode(color=colour)
+    numbers = base.mark_text(fontSize=14, fontWeight=600, color="#ffffff").encode(text="sentence:N")
+    values = base.mark_text(dy=23, fontSize=12, color=ink).encode(text=alt.Text("cosine:Q", format=".2f"))
+    return alt.layer(lines, dots, numbers, values).properties(height=54 * others + 30)
+
+
+def layer_rows(hidden: Tensor, mask: Tensor, setting: TokenSetting) -> list[dict[str, Any]]:
+    """Cosine between each layer's pooled vector and the last layer's, hidden (L + 1, T, H)."""
+    rows = []
+    calm = replace(setting, training=False)
+    for name in setting.operators:
+        pooled = calm.pool(hidden, mask.expand(len(hidden), -1), name)
+        to_last = F.cosine_similarity(pooled, pooled[-1:], dim=-1)
+        norms = pooled.norm(dim=-1)
+        rows += [
+            {"operator": POOLINGS[name].label, "layer": layer, "cosine": float(value), "norm": float(norm)}
+            for layer, (value, norm) in enumerate(zip(to_last, norms, strict=True))
+        ]
+    return rows
+
+
+def layer_figures(hidden: Tensor, mask: Tensor, setting: TokenSetting, layer: int) -> list[Figure]:
+    """How the pooled vectors turn, and how long they are, from the embeddings to the last layer."""
+    rows, marks = layer_rows(hidden, mask, setting), [{"layer": layer}]
+    return [
+        Figure(
+            "How the vectors turn towards the last layer",
+            "cosine between a layer's pooled vector and the last layer's; 0 is the embedding table",
+            "Cosine of each layer's pooled vector to the last layer's, a line an operator",
+            layer_chart,
+            (setting.operators, "cosine", "cosine to the last layer"),
+            {"layers": rows, "here": marks},
+        ),
+        Figure(
+            "How long they are",
+            "Euclidean length; cosine does not see it, a classifier does",
+            "Length of each layer's pooled vector, a line an operator",
+            layer_chart,
+            (setting.operators, "norm", "‖vector‖"),
+            {"layers": rows, "here": marks},
+        ),
+    ]
+
+
+def layer_chart(operators: tuple[str, ...], measure: str, title: str) -> alt.LayerChart:
+    """A line an operator; the chosen layer is marked. Data sets `layers`, `here`."""
+    x = alt.X("layer:Q", title="layer", axis=alt.Axis(tickMinStep=1, format="d"))
+    y = alt.Y(f"{measure}:Q", title=title, scale=alt.Scale(zero=False))
+    here = alt.Chart(alt.NamedData("here")).mark_rule(color=MIDDLE, strokeDash=[4, 4]).encode(x="layer:Q")
+    lines = alt.Chart(alt.NamedData("layers")).mark_line(strokeWidth=2.5, point={"filled": True, "size": 60})
+    return alt.layer(here, lines.encode(x=x, y=y, color=operator_colours(operators))).properties(height=300)

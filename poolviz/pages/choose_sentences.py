@@ -1,0 +1,188 @@
+"""Sidebar of the sentence page: which sentences, which encoder and layer, which operators."""
+
+from __future__ import annotations
+
+import threading
+
+import streamlit as st
+
+from poolviz.charts.tokens import TokenSetting
+from poolviz.inputs import grammar, sentences
+from poolviz.inputs.encoder import Encoded, Encoder, load_encoder
+from poolviz.inputs.encoder_files import ENCODER
+from poolviz.inputs.picture import InputError
+from poolviz.pages.parameters import TEMPERATURES, bounds
+from poolviz.pages.sentence_parameters import COLA_SENTENCES, MOST_OPERATORS, OPERATORS, SOURCES, key
+from poolviz.pages.show import plain
+from poolviz.pooling import POOLINGS
+
+LOADING = threading.Lock()  # one model at a time: thirty visitors may ask for thirty
+SHOWN_AT_ONCE = 4  # sentences of CoLA, pairs of the grammar
+FIRST_TEXT = "The bank of the river was steep.\nThe bank raised its rates.\nThe shore was steep."
+
+
+@st.cache_resource(max_entries=3, show_spinner="Loading the encoder …")
+def _encoder(name: str) -> Encoder:
+    with LOADING:
+        return load_encoder(name)
+
+
+@st.cache_data(max_entries=1024, max_size="256MB", show_spinner=False)
+def _encoded(name: str, text: str, pad_to: int, masked: bool, _encoder: Encoder) -> Encoded:
+    return _encoder.encode(text, pad_to, masked)
+
+
+def encode(encoder: Encoder, text: str, pad_to: int = 0, masked: bool = True) -> Encoded:
+    """A sentence after the encoder; worked out once for all visitors."""
+    return _encoded(encoder.name, text, pad_to, masked, encoder)
+
+
+def choose_sentences() -> list[str]:
+    """Widgets for the sentences; what is unusable is told, and the sentences before it stay."""
+    source = st.selectbox("Sentences", list(SOURCES), format_func=SOURCES.get, **bounds(key("source")))
+    pickers = {"example": _example, "own": _own, "pairs": _pairs, "cola": _cola}
+    previous = st.session_state.get("sentences_shown")
+    try:
+        chosen = pickers[source]()
+    except InputError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        chosen = previous or list(next(iter(sentences.EXAMPLES.values())))
+        st.caption("The sentences before stay on the page.")
+    st.session_state["sentences_shown"] = chosen
+    return chosen
+
+
+def _example() -> list[str]:
+    name = st.selectbox(
+        "Which", list(sentences.EXAMPLES), format_func=sentences.EXAMPLE_LABELS.get, **bounds(key("example"))
+    )
+    return list(sentences.EXAMPLES[name])
+
+
+def _own() -> list[str]:
+    if st.session_state[key("text")] is None:
+        st.session_state[key("text")] = FIRST_TEXT
+    text = st.text_area(
+        "One sentence a line",
+        height=170,
+        help=f"Up to {sentences.MOST_SENTENCES} sentences. They stay on this server. Ctrl + Enter applies them.",
+        **bounds(key("text")),
+    )
+    chosen, notices = sentences.read_lines(text)
+    for notice in notices:
+        st.warning(plain(notice), icon=":material/content_cut:")
+    return chosen
+
+
+def _pairs() -> list[str]:
+    phenomenon = st.selectbox(
+        "Phenomenon", list(grammar.PHENOMENA), format_func=grammar.PHENOMENA.get, **bounds(key("phenomenon"))
+    )
+    st.button("Other pairs", on_click=_next_pairs, icon=":material/casino:", width="stretch", key="other_pairs")
+    pairs = grammar.minimal_pairs(phenomenon, 3, int(st.session_state[key("pairs")]))
+    st.caption("Every second sentence is the unacceptable one of its pair.")
+    return [sentence for pair in pairs for sentence in (pair.acceptable, pair.unacceptable)]
+
+
+def _next_pairs() -> None:
+    st.session_state[key("pairs")] = (int(st.session_state[key("pairs")]) + 1) % 1_000_000
+
+
+def _cola() -> list[str]:
+    try:
+        known = sentences.cola("dev") + sentences.cola("train")
+    except InputError:
+        if st.button("Download it", icon=":material/download:"):
+            with st.spinner("Downloading …"), LOADING:
+                sentences.download_cola()
+            st.rerun()
+        raise
+    last = min(len(known), COLA_SENTENCES) - SHOWN_AT_ONCE
+    if st.session_state[key("cola")] > last:
+        st.session_state[key("cola")] = last
+    first = int(
+        st.number_input(f"First of {SHOWN_AT_ONCE} (development, then training)", 0, last, **bounds(key("cola")))
+    )
+    shown = known[first : first + SHOWN_AT_ONCE]
+    st.caption(
+        "Judged by linguists: " + ", ".join("acceptable" if each.acceptable else "not acceptable" for each in shown)
+    )
+    return [each.text for each in shown]
+
+
+def choose_encoder() -> Encoder | None:
+    """Widgets for the encoder; one that cannot be had is told, and the default stays; None without it."""
+    wanted = (st.session_state[key("encoder")] or "").strip() or ENCODER
+    with st.popover(plain(wanted), icon=":material/psychology:", width="stretch", key="encoder_popover"):
+        st.caption(f"{ENCODER} comes with poolviz. With a network, any text encoder of the Hugging Face Hub does too.")
+        typed = st.text_input("Name on the Hub", placeholder=ENCODER, max_chars=120, **bounds(key("encoder")))
+    name = (typed or "").strip() or ENCODER
+    if name != ENCODER:
+        try:
+            return _encoder(name)
+        except InputError as error:
+            st.error(plain(str(error)), icon=":material/cloud_off:")
+            st.caption(f"Still used: {ENCODER}.")
+    try:
+        return _encoder(ENCODER)
+    except InputError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return None
+
+
+def choose_layer(encoder: Encoder) -> int:
+    """Slider from the embeddings, 0, to the last layer."""
+    last, chosen = encoder.layers, st.session_state[key("layer")]
+    if chosen is None or chosen > last:
+        st.session_state[key("layer")] = last
+    words = "0 is the embedding table; every layer lets the tokens listen to one another once more."
+    return int(st.slider("Layer", 0, last, help=words, **bounds(key("layer"))))
+
+
+def choose_reading() -> TokenSetting:
+    """Widgets for everything that a `TokenSetting` holds."""
+    names = st.multiselect(
+        "Poolings, side by side",
+        OPERATORS,
+        format_func=lambda name: POOLINGS[name].label,
+        max_selections=MOST_OPERATORS,
+        placeholder="Choose at least one",
+        **bounds(key("operators")),
+    )
+    training = False
+    if any(POOLINGS[name].stochastic for name in names):
+        words = {"test": "Test", "train": "Training"}
+        mode = st.segmented_control(
+            "Stochastic poolings behave as in",
+            list(words),
+            format_func=words.get,
+            required=True,
+            width="stretch",
+            help="Training draws one token a dimension at random; test takes the expectation, the weighted sum.",
+            **bounds(key("mode")),
+        )
+        training = mode == "train"
+    if training:
+        left, right = st.columns([2, 3], vertical_alignment="bottom")
+        right.button("Draw again", on_click=draw_again, icon=":material/casino:", width="stretch", key="sentence_again")
+        left.number_input("Seed", 0, 999_999, step=1, **bounds(key("seed")))
+    if any("temperature" in POOLINGS[name].uses for name in names):
+        temperature_slider()
+    return TokenSetting(
+        tuple(names), training, int(st.session_state[key("seed")]), float(st.session_state[key("temperature")])
+    )
+
+
+def draw_again() -> None:
+    """The next seed, so that each draw can be had again."""
+    st.session_state[key("seed")] = (int(st.session_state[key("seed")]) + 1) % 1_000_000
+
+
+def temperature_slider() -> float:
+    """Stops from max-like to average-like."""
+    return st.select_slider(
+        "Temperature (max-like → mean-like)",
+        TEMPERATURES,
+        format_func=lambda value: f"{value:g}",
+        **bounds(key("temperature")),
+    )

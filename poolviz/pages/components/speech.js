@@ -1,0 +1,56 @@
+// Who speaks: the sentence once an operator, every token as strong as its share of the weight.
+
+export default function (component) {
+  const { data, parentElement } = component;
+  const root = parentElement.querySelector(".speech");
+  const rows = data.rows.map((row) => buildRow(row, data.pieces));
+  root.replaceChildren(...rows.map((row) => row.node));
+  data.pieces.forEach((piece, token) => {
+    for (const row of rows) {
+      row.words[token].onpointerenter = () => point(rows, data, token);
+      row.words[token].onpointerleave = () => point(rows, data, null);
+      row.words[token].onclick = () => point(rows, data, token); // touch has no hover
+    }
+  });
+  point(rows, data, null);
+}
+
+function percent(share) {
+  if (share === 0) return "0";
+  return share < 0.001 ? "<0.1" : (100 * share).toFixed(share < 0.0995 ? 1 : 0);
+}
+
+function buildRow(row, pieces) {
+  const node = document.createElement("section");
+  const head = document.createElement("h4");
+  head.textContent = row.title;
+  head.style.setProperty("--operator", row.colour);
+  const note = document.createElement("small");
+  head.append(note);
+  const sentence = document.createElement("p");
+  sentence.className = "sentence";
+  sentence.dir = "auto";
+  const words = writeSentence(sentence, pieces);
+  const fair = 1 / Math.max(1, pieces.length);
+  words.forEach((word, token) => {
+    const share = row.shares[token];
+    // pale at an equal share, full at three times that: where all speak alike, nobody stands out
+    const strength = Math.round(60 * Math.min(1, share / (3 * fair)));
+    word.style.background = `color-mix(in srgb, ${row.colour} ${strength}%, transparent)`;
+    word.dataset.share = percent(share);
+    word.setAttribute("aria-label", `${word.textContent}: ${percent(share)} per cent`);
+  });
+  node.append(head, sentence);
+  return { node, note, words, data: row };
+}
+
+function point(rows, data, token) {
+  for (const { note, words, data: row } of rows) {
+    words.forEach((word, i) => word.classList.toggle("here", i === token));
+    const shown = token ?? row.shares.indexOf(Math.max(...row.shares));
+    const name = pieceName(data.pieces[shown]);
+    const won = row.wins[shown] ? `, the most of all in ${row.wins[shown]} of ${row.dimensions} dimensions` : "";
+    const even = token === null && !row.wins.some(Boolean) ? "every token alike, or none more than another" : "";
+    note.textContent = even || `${token === null ? "loudest: " : ""}\u2068${name}\u2069 has ${percent(row.shares[shown])} % of the weight${won}`;
+  }
+}

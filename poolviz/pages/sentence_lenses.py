@@ -1,0 +1,291 @@
+"""The lenses of the sentence page: each shows its view of a sentence and returns how to save it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import streamlit as st
+import torch
+from torch import Tensor
+
+from poolviz.charts import tokens
+from poolviz.charts.tokens import ORDERS, TokenSetting, TokenStage
+from poolviz.inputs.encoder import Encoded, Encoder, Piece
+from poolviz.pages import link
+from poolviz.pages.choose_sentences import draw_again, encode, temperature_slider
+from poolviz.pages.components import mount_speech, mount_tokens
+from poolviz.pages.parameters import bounds
+from poolviz.pages.sentence_parameters import DRAW_COUNTS, MOST_PADDING, STOCHASTIC, key
+from poolviz.pages.show import ink, plain, show_figure
+from poolviz.pooling import POOLINGS
+
+Files = tuple[Callable[[str], bytes], Callable[[], bytes]]  # picture of a kind, numbers as CSV
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the page looks at."""
+
+    texts: list[str]
+    which: int
+    encoder: Encoder
+    encoded: Encoded
+    layer: int
+    setting: TokenSetting
+
+    @property
+    def hidden(self) -> Tensor:
+        """(T, H) at the chosen layer."""
+        return self.encoded.hidden[self.layer]
+
+    @property
+    def title(self) -> str:
+        """Caption of downloads."""
+        return f"{self.encoded.text}\n{self.encoder.name}, layer {self.layer}, {self.setting.describe()}"
+
+
+def tokens_lens(subject: Subject) -> Files:
+    """Tokens by dimensions."""
+    how = st.segmented_control(
+        "Dimensions", list(ORDERS), format_func=ORDERS.get, required=True, width="content", **bounds(key("order"))
+    )
+    stage = _stage(subject, subject.encoded.pieces, subject.hidden, subject.encoded.mask, how)
+    _mount(stage, height=400)
+    st.caption(
+        "Orange is above 0, purple below. Point at a cell to follow its token and its dimension; a click keeps it, "
+        "arrow keys move it. Right: the dimension in numbers, and what each token weighs in it under each pooling."
+    )
+    return _stage_files(stage)
+
+
+def _stage(subject: Subject, pieces: tuple[Piece, ...], hidden: Tensor, mask: Tensor, how: str) -> TokenStage:
+    order = tokens.dimension_order(hidden, mask, how)
+    return TokenStage(subject.title, pieces, hidden, mask, tokens.read(hidden, mask, subject.setting), order)
+
+
+def _mount(stage: TokenStage, height: int) -> None:
+    kept = st.session_state[key("place")]
+    place = kept or tokens.telling_place(stage)
+    bounded = (min(place[0], len(stage.pieces) - 1), min(place[1], stage.hidden.shape[1] - 1))
+    if kept and bounded != kept:
+        link.replace(key("place"), bounded)
+    mount_tokens(data=tokens.token_payload(stage, bounded, height), key="tokens", on_place_change=_kept)
+
+
+def _kept() -> None:
+    token, dimension = st.session_state["tokens"]["place"].split(",")
+    st.session_state[key("place")] = (int(token), int(dimension))
+
+
+def _stage_files(stage: TokenStage) -> Files:
+    def picture(kind: str) -> bytes:
+        from poolviz.charts.pictures import render
+        from poolviz.charts.token_picture import token_chart
+
+        return render(token_chart(stage), kind)
+
+    return picture, lambda: tokens.numbers_csv(stage).encode()
+
+
+def _figure_files(figures: list, title: str) -> Files:
+    from poolviz.charts import figure
+
+    return lambda kind: figure.picture(figures, title, kind), lambda: figure.numbers(figures, title).encode()
+
+
+def speech_lens(subject: Subject) -> Files:
+    """Who speaks: highlighted words."""
+    from poolviz.charts.speech import speech_figure
+
+    st.caption(
+        "How much of a pooled vector comes from each token, in per cent of all weight. Under max that is the share of "
+        "dimensions in which a token is the largest; under mean all are alike, whatever they say."
+    )
+    readings = tokens.read(subject.hidden, subject.encoded.mask, subject.setting)
+    mount_speech(data=tokens.speech_payload(subject.encoded.pieces, readings), key="speech")
+    return _figure_files([speech_figure(subject.encoded.pieces, readings)], subject.title)
+
+
+def pieces_lens(subject: Subject) -> Files:
+    """What the tokenizer made of the sentence."""
+    from poolviz.charts.speech import piece_rows, pieces_figure
+
+    for sentence in _explain(subject):
+        st.markdown(sentence)
+    rows = piece_rows(subject.encoded.pieces)
+    st.dataframe(rows, hide_index=True, width="stretch", height=min(38 + 35 * len(rows), 560))
+    return _figure_files([pieces_figure(subject.encoded.pieces)], subject.title)
+
+
+def _explain(subject: Subject) -> list[str]:
+    encoded, encoder = subject.encoded, subject.encoder
+    special = [piece.piece for piece in encoded.pieces if piece.kind == "special"]
+    words = sum(piece.kind == "word" for piece in encoded.pieces)
+    inside = sum(piece.kind == "inside" for piece in encoded.pieces)
+    counted = [f"{words} words and marks"] + ([f"{inside} further pieces of words"] if inside else [])
+    if special:
+        counted.append(f"{len(special)} special tokens ({', '.join(plain(each) for each in special)})")
+    said = [f"**{len(encoded.pieces)} tokens**: {', '.join(counted)}. All are pooled, the special ones too."]
+    groups: list[list[Piece]] = []
+    for piece in encoded.pieces:
+        if piece.kind == "word":
+            groups.append([piece])
+        elif piece.kind == "inside":
+            groups[-1].append(piece)
+    split = [group for group in groups if len(group) > 1]
+    if split:
+        longest = max(split, key=len)
+        whole = plain("".join(piece.text for piece in longest))
+        parts = " + ".join(plain(piece.piece) for piece in longest)
+        said.append(
+            f"“{whole}” is not among the {len(encoder.tokenizer):,} pieces that this encoder knows, so it is spelt "
+            f"{parts}: {len(longest)} tokens, and under mean {len(longest)} votes."
+        )
+    if encoded.unknown:
+        shown = ", ".join(plain(each) for each in dict.fromkeys(encoded.unknown))
+        said.append(f"It has no piece at all for {shown}: they become one and the same unknown token.")
+    if encoded.left_out:
+        said.append(
+            f"It reads {encoder.limit} tokens at most. The last **{encoded.left_out:,}** of this text were left out."
+        )
+    return said
+
+
+def layers_lens(subject: Subject) -> Files:
+    """The pooled vectors through the layers."""
+    from poolviz.charts.similarity import layer_figures
+
+    figures = layer_figures(subject.encoded.hidden, subject.encoded.mask, subject.setting, subject.layer)
+    for column, figure in zip(st.columns(2, gap="medium"), figures, strict=True):
+        with column:
+            show_figure(figure)
+    return _figure_files(figures, subject.title)
+
+
+def padding_lens(subject: Subject) -> Files:
+    """The commonest bug: padding pooled as if it were words."""
+    from poolviz.charts.padding import by_padding, forgotten, padding_figures
+
+    count = len(subject.encoded.pieces)
+    most = min(MOST_PADDING, subject.encoder.limit - count)
+    if most < 1:
+        st.info("This sentence fills the encoder; there is no room for padding. Choose a shorter one.")
+        return _stage_files(_stage(subject, subject.encoded.pieces, subject.hidden, subject.encoded.mask, "index"))
+    added, forget, deaf = _padding_controls(most)
+    padded = encode(subject.encoder, subject.texts[subject.which], count + added)
+    right = padded.hidden[subject.layer]
+    wrong = right
+    if deaf:
+        wrong = encode(subject.encoder, subject.texts[subject.which], count + added, masked=False).hidden[subject.layer]
+    mask = torch.ones_like(padded.mask) if forget else padded.mask
+    rows = forgotten(right, wrong, padded.mask, mask, subject.setting)
+    longest = encode(subject.encoder, subject.texts[subject.which], count + most)
+    curve = by_padding(longest.hidden[subject.layer], longest.mask, subject.setting)
+    figures = padding_figures(rows, curve, subject.setting)
+    for column, figure in zip(st.columns(2, gap="medium"), figures, strict=True):
+        with column:
+            show_figure(figure)
+    _mount(_stage(subject, padded.pieces, wrong, mask, "index"), height=300)
+    return _figure_files(figures, f"{subject.title}, {added} padded tokens")
+
+
+def _padding_controls(most: int) -> tuple[int, bool, bool]:
+    st.caption(
+        "Sentences of one batch are padded to one length. The attention mask says which tokens are padding; a pooling "
+        "that forgets it counts them as words, and raises no error."
+    )
+    if st.session_state[key("padding")] > most:
+        st.session_state[key("padding")] = most
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        added = int(st.slider("Padded tokens", 0, most, width=300, **bounds(key("padding")))) if most > 1 else 1
+        forget = st.toggle("Forget the mask in the pooling", **bounds(key("forget")))
+        deaf = st.toggle(
+            "… and in the encoder",
+            help="Then every token listens to the padding too, and even CLS changes.",
+            disabled=not forget,
+            **bounds(key("deaf")),
+        )
+    return added, forget, deaf and forget
+
+
+def draws_lens(subject: Subject) -> Files:
+    """Sampled vectors around their expectation."""
+    from poolviz.charts.cloud import cloud_figures, draw_cloud
+
+    setting = subject.setting
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        name = st.selectbox(
+            "Draw with", STOCHASTIC, format_func=lambda n: POOLINGS[n].label, width=230, **bounds(key("with"))
+        )
+        count = st.select_slider(
+            "Number of draws", DRAW_COUNTS, format_func=lambda n: f"{n:,.0f}", width=260, **bounds(key("draws"))
+        )
+        shown = any("temperature" in POOLINGS[other].uses for other in setting.operators)
+        if "temperature" in POOLINGS[name].uses and not shown:
+            temperature_slider()
+        if not setting.training:
+            st.button("Draw again", on_click=draw_again, icon=":material/casino:", key="cloud_again")
+    setting = TokenSetting(
+        setting.operators, True, int(st.session_state[key("seed")]), float(st.session_state[key("temperature")])
+    )
+    cloud = draw_cloud(subject.hidden, subject.encoded.mask, setting, name, int(count))
+    figures = cloud_figures(cloud, ink())
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        show_figure(figures[0])
+        st.caption(
+            "In training every dimension draws a token of its own, so a draw is no token's vector but a mosaic of all. "
+            "Cold draws gather at max, hot ones around the mean."
+        )
+    with right:
+        for figure in figures[1:]:
+            show_figure(figure)
+    return _figure_files(figures, f"{subject.title}\n{count:,.0f} draws with {POOLINGS[name].label}")
+
+
+def pairs_lens(subject: Subject) -> Files:
+    """Similarity of sentences under each pooling."""
+    from poolviz.charts.similarity import pair_figures
+
+    texts = subject.texts
+    if len(texts) < 2:
+        st.info("Pairs need two sentences or more: choose another example, or write them in the sidebar, one a line.")
+        return _stage_files(_stage(subject, subject.encoded.pieces, subject.hidden, subject.encoded.mask, "index"))
+    link.clamp(key("pinned"), len(texts) - 1)
+    left, right = st.columns([2, 3], gap="large")
+    with left:
+        pinned = st.selectbox(
+            "Compare everything with",
+            range(len(texts)),
+            format_func=lambda n: f"{n + 1}: {texts[n]}",
+            **bounds(key("pinned")),
+        )
+        st.markdown("\n".join(f"{n + 1}. {plain(_short(text))}" for n, text in enumerate(texts)))
+    hidden = [encode(subject.encoder, text).hidden[subject.layer] for text in texts]
+    figures = pair_figures(hidden, subject.setting, int(pinned), ink())
+    with right:
+        show_figure(figures[0])
+    st.markdown("**Cosine similarity of every pair**  \none matrix a pooling; numbers name the sentences above")
+    with st.container(horizontal=True, gap="medium"):
+        for figure in figures[1:]:
+            with st.container(width="content"):
+                show_figure(figure, width="content")
+    listed = "\n".join(f"{n + 1}: {_short(text)}" for n, text in enumerate(texts))
+    caption = f"{subject.encoder.name}, layer {subject.layer}, {subject.setting.describe()}\n{listed}"
+    return _figure_files(figures, caption)
+
+
+def _short(text: str, most: int = 120) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+SENTENCE_LENSES: dict[str, Callable[[Subject], Files]] = {
+    "tokens": tokens_lens,
+    "speech": speech_lens,
+    "pieces": pieces_lens,
+    "layers": layers_lens,
+    "padding": padding_lens,
+    "draws": draws_lens,
+    "pairs": pairs_lens,
+}

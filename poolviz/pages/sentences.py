@@ -1,0 +1,95 @@
+"""Sentences: word pieces through a pretrained encoder, and what each pooling of them takes."""
+
+from __future__ import annotations
+
+import streamlit as st
+import torch
+
+from poolviz.pages import link
+from poolviz.pages.choose_sentences import choose_encoder, choose_layer, choose_reading, choose_sentences, encode
+from poolviz.pages.downloads import download_menu
+from poolviz.pages.machine import machine_button
+from poolviz.pages.parameters import bounds
+from poolviz.pages.sentence_lenses import SENTENCE_LENSES, Subject
+from poolviz.pages.sentence_parameters import LENSES, PARAMS, key
+from poolviz.pages.show import plain
+from poolviz.pooling import POOLINGS
+
+# Visitors share the cores, as on the feature-map page: one thread a script run.
+torch.set_num_threads(1)
+
+
+def page() -> None:
+    """Draw the page once for the current widgets; the address is read first and written last."""
+    first_run = link.restore(PARAMS)
+    top = st.container()
+    with st.sidebar:
+        st.markdown("### poolviz  \nSee what pooling does.")
+        texts = choose_sentences()
+        encoder = choose_encoder()
+        if encoder is not None:
+            layer = choose_layer(encoder)
+            st.divider()
+            setting = choose_reading()
+        st.divider()
+        machine_button()
+    if encoder is None:
+        st.info("Without an encoder there is nothing to show here; the message in the sidebar says how to get one.")
+    elif not setting.operators:
+        st.info("Choose a pooling in the sidebar: CLS, mean, max, …", icon=":material/arrow_back:")
+    else:
+        head, menu = st.columns([4, 1], vertical_alignment="center")
+        with head:
+            which = _choose_sentence(texts)
+        encoded = encode(encoder, texts[which])
+        subject = Subject(texts, which, encoder, encoded, layer, setting)
+        st.markdown(_facts(subject))
+        lens = st.segmented_control(
+            "Look at",
+            list(LENSES),
+            format_func=LENSES.get,
+            required=True,
+            label_visibility="collapsed",
+            **bounds(key("lens")),
+        )
+        files = SENTENCE_LENSES[lens](subject)
+        with menu:
+            download_menu(*files)
+        _show_formulas(subject)
+    link.tell_notices(top, first_run)
+    link.save(PARAMS, PARAMS)
+
+
+def _choose_sentence(texts: list[str]) -> int:
+    link.clamp(key("which"), len(texts) - 1)
+    if len(texts) == 1:
+        return 0
+
+    def label(number: int) -> str:
+        return f"{number + 1}: {texts[number]}"
+
+    return st.selectbox(
+        "Sentence", range(len(texts)), format_func=label, label_visibility="collapsed", **bounds(key("which"))
+    )
+
+
+def _facts(subject: Subject) -> str:
+    encoded, encoder = subject.encoded, subject.encoder
+    count = len(encoded.pieces)
+    said = f"{count} tokens × {encoded.hidden.shape[-1]} dimensions · {plain(encoder.name)}, layer {subject.layer}"
+    said += f" of {encoder.layers} · {subject.setting.describe()}"
+    if encoded.left_out:
+        said += (
+            f"  \n:material/content_cut: **Cut:** this encoder reads {encoder.limit} tokens; the last "
+            f"{encoded.left_out:,} were left out, and no pooling can hear them."
+        )
+    return said
+
+
+def _show_formulas(subject: Subject) -> None:
+    with st.expander("The poolings: formula and source"):
+        for name in subject.setting.operators:
+            pooling = POOLINGS[name]
+            st.markdown(f"**{pooling.label}** · {pooling.paper}")
+            st.latex(pooling.formula)
+        st.caption("h is a token's embedding, n the number of tokens, H the number of dimensions, T the temperature.")
