@@ -542,6 +542,20 @@ def test_a_window_without_tokens_is_zeros_and_padding_again():
             assert (pooled[some] > 0).all() and (pooled[~some] == 0).all()
 
 
+def test_windows_without_tokens_teach_a_query_nothing():
+    """Their weights would be 0 / 0, whose NaN a masked result does not keep out of a gradient."""
+    hidden, mask, query = embeddings(3, 8, 4), padded("right", 3, 8), embeddings(4, seed=2).requires_grad_()
+    pooled, some = pool_tokens(hidden, mask, "attention", 2, query=query)
+    (gradient,) = torch.autograd.grad(pooled.sum(), query)
+    rows = [
+        pool_sequence(h[2 * w : 2 * w + 2][None], m[2 * w : 2 * w + 2][None], "attention", query=query)
+        for h, m, filled in zip(hidden, mask, some, strict=True)
+        for w in filled.nonzero().flatten().tolist()
+    ]
+    assert not some.all()
+    torch.testing.assert_close(gradient, torch.autograd.grad(torch.cat(rows).sum(), query)[0])
+
+
 @pytest.mark.parametrize("name", DRAWN)
 def test_windows_draw_tokens_of_theirs_each_by_itself(name):
     hidden, mask = embeddings(400, 9, 3).abs(), padded("right", 400)

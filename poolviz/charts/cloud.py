@@ -185,7 +185,7 @@ def cosine_chart(name: str) -> alt.Chart:
                 "pair:N", scale=scale, legend=alt.Legend(title=None, orient="top", columns=1, labelLimit=300)
             ),
         )
-        .properties(height=250)
+        .properties(height=300)
     )
 
 

@@ -77,14 +77,14 @@ def padding_figures(rows: list[dict[str, Any]], curve: list[dict[str, Any]], set
 def error_chart(operators: tuple[str, ...]) -> alt.LayerChart:
     """A bar an operator. Data set `errors`."""
     labels = [POOLINGS[name].label for name in operators]
-    y = alt.Y("operator:N", sort=labels, title=None, axis=alt.Axis(labelLimit=200))
+    y = alt.Y("operator:N", sort=labels, title=None, axis=alt.Axis(labelLimit=200, labelOverlap=False))
     base = alt.Chart(alt.NamedData("errors")).encode(y=y)
     x = alt.X("error:Q", title="relative error", axis=alt.Axis(format="%"), scale=alt.Scale(domainMin=0))
     bars = base.mark_bar().encode(x=x, color=operator_colours(operators, legend=False))
     words = base.transform_calculate(
         words="format(datum.error, '.1%') + ', cos ' + format(datum.cosine, '.3f')"
     ).mark_text(align="left", dx=5, fontSize=13, color="#7d8590")
-    return (bars + words.encode(x="error:Q", text="words:N")).properties(height=34 * len(operators) + 16)
+    return (bars + words.encode(x="error:Q", text="words:N")).properties(height=36 * len(operators) + 70)
 
 
 def padding_chart(operators: tuple[str, ...]) -> alt.Chart:
@@ -92,4 +92,6 @@ def padding_chart(operators: tuple[str, ...]) -> alt.Chart:
     x = alt.X("padding:Q", title="padded tokens", axis=alt.Axis(tickMinStep=1))
     y = alt.Y("error:Q", title="relative error", axis=alt.Axis(format="%"), scale=alt.Scale(domainMin=0))
     chart = alt.Chart(alt.NamedData("by_padding")).mark_line(strokeWidth=2.5)
-    return chart.encode(x=x, y=y, color=operator_colours(operators)).properties(height=180)
+    return chart.encode(x=x, y=y, color=operator_colours(operators, legend=False)).properties(
+        height=36 * len(operators) + 70
+    )

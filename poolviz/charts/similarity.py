@@ -171,4 +171,4 @@ def layer_chart(operators: tuple[str, ...], measure: str, title: str) -> alt.Lay
     y = alt.Y(f"{measure}:Q", title=title, scale=alt.Scale(zero=False))
     here = alt.Chart(alt.NamedData("here")).mark_rule(color=MIDDLE, strokeDash=[4, 4]).encode(x="layer:Q")
     lines = alt.Chart(alt.NamedData("layers")).mark_line(strokeWidth=2.5, point={"filled": True, "size": 60})
-    return alt.layer(here, lines.encode(x=x, y=y, color=operator_colours(operators))).properties(height=300)
+    return alt.layer(here, lines.encode(x=x, y=y, color=operator_colours(operators))).properties(height=360)

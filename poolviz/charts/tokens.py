@@ -17,7 +17,7 @@ from poolviz.charts.colour import DIVERGING, signed_range
 from poolviz.inputs.encoder import Piece
 from poolviz.pooling import POOLINGS, pool_sequence
 
-ORDERS = {"index": "by index", "variance": "by variance over tokens", "winner": "by the token that wins"}
+ORDERS = {"winner": "Dimensions by winning token", "variance": "by variance over tokens", "index": "by index"}
 
 
 @dataclass(frozen=True)
@@ -59,18 +59,15 @@ class Reading:
 
     @property
     def shares(self) -> Tensor:
-        """(T,) each token's share of all weight: for max, the share of dimensions that it wins."""
-        weight = self.weights if self.probabilities is None else self.probabilities
-        each = weight.sum(dim=-1)
+        """(T,) each token's share of all weight: for max and for draws, the share of dimensions that it wins."""
+        each = self.weights.sum(dim=-1)
         return each / each.sum() if each.sum() > 0 else each
 
     @property
     def wins(self) -> Tensor:
         """(T,) in how many dimensions a token has the most weight; 0 where all have the same."""
-        weight = self.weights if self.probabilities is None else self.probabilities
-        top = weight.max(dim=0, keepdim=True).values
-        alone = (weight == top) & ((weight == top).sum(dim=0) == 1)
-        return alone.sum(dim=1)
+        top = self.weights == self.weights.max(dim=0, keepdim=True).values
+        return (top & (top.sum(dim=0) == 1)).sum(dim=1)
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,12 @@ class Subject:
 def tokens_lens(subject: Subject) -> Files:
     """Tokens by dimensions."""
     how = st.segmented_control(
-        "Dimensions", list(ORDERS), format_func=ORDERS.get, required=True, width="content", **bounds(key("order"))
+        "Order of dimensions",
+        list(ORDERS),
+        format_func=ORDERS.get,
+        required=True,
+        label_visibility="collapsed",
+        **bounds(key("order")),
     )
     stage = _stage(subject, subject.encoded.pieces, subject.hidden, subject.encoded.mask, how)
     _mount(stage, height=400)
@@ -186,7 +191,7 @@ def padding_lens(subject: Subject) -> Files:
     for column, figure in zip(st.columns(2, gap="medium"), figures, strict=True):
         with column:
             show_figure(figure)
-    _mount(_stage(subject, padded.pieces, wrong, mask, "index"), height=300)
+    _mount(_stage(subject, padded.pieces, wrong, mask, "winner"), height=300)
     return _figure_files(figures, f"{subject.title}, {added} padded tokens")
 
 

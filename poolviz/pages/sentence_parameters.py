@@ -56,7 +56,7 @@ PARAMS: dict[str, Param] = {
         "seed": link.whole(0, 0, 999_999),
         "temperature": link.one_of_numbers(1.0, TEMPERATURES),
         "lens": link.choice("tokens", tuple(LENSES)),
-        "order": link.choice("index", tuple(ORDERS)),
+        "order": link.choice("winner", tuple(ORDERS)),
         "place": link.text(parse_cell, lambda place: f"{place[0]},{place[1]}"),
         "padding": link.whole(8, 1, MOST_PADDING),
         "forget": link.flag(True),

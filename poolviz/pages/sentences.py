@@ -18,6 +18,8 @@ from poolviz.pooling import POOLINGS
 # Visitors share the cores, as on the feature-map page: one thread a script run.
 torch.set_num_threads(1)
 
+LONGEST_HEAD = 160  # characters of a lone sentence in the page's head
+
 
 def page() -> None:
     """Draw the page once for the current widgets; the address is read first and written last."""
@@ -63,6 +65,7 @@ def page() -> None:
 def _choose_sentence(texts: list[str]) -> int:
     link.clamp(key("which"), len(texts) - 1)
     if len(texts) == 1:
+        st.markdown(f"**{plain(texts[0][:LONGEST_HEAD])}**" + (" …" if len(texts[0]) > LONGEST_HEAD else ""))
         return 0
 
     def label(number: int) -> str:

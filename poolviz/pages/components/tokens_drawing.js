@@ -38,7 +38,8 @@ function layoutBoard(board) {
   const ruler = board.canvas.getContext("2d");
   ruler.font = `700 14px ${board.font}`;
   const names = Math.max(...board.names.map((name) => ruler.measureText(name).width));
-  const left = Math.min(Math.max(56, names + 12), Math.max(72, width * 0.16));
+  const lone = board.data.tall / board.tokens < 13; // rows too low for names: one name with its number
+  const left = Math.min(Math.max(56, names + (lone ? 48 : 12)), Math.max(72, width * 0.16));
   const bar = Math.max(30, Math.min(70, (width * 0.4) / columns));
   const wide = Math.max(120, width - left - columns * (bar + 8) - 8);
   const row = Math.max(2, Math.min(28, board.data.tall / board.tokens));
@@ -52,9 +53,8 @@ function drawBoard(board) {
   const { sizes, data } = board;
   const [token, dimension] = board.place;
   const context = fitCanvas(board.canvas, sizes.width, sizes.height);
-  // shrunk, neighbouring dimensions are averaged; enlarged, every cell keeps its edges
-  context.imageSmoothingEnabled = sizes.wide * (window.devicePixelRatio || 1) < board.dimensions;
-  context.drawImage(board.picture, sizes.left, sizes.top, sizes.wide, sizes.row * board.tokens);
+  context.imageSmoothingEnabled = false;
+  context.drawImage(narrowed(board, board.picture), sizes.left, sizes.top, sizes.wide, sizes.row * board.tokens);
   drawPaddingRows(board, context);
   drawVectors(board, context);
   drawTokenNames(board, context);
@@ -70,6 +70,16 @@ function drawBoard(board) {
   board.root.dataset.place = board.place.join();
   board.root.dataset.painted = "yes";
   board.root.dataset.title = data.title;
+}
+
+// Where there are fewer pixels than dimensions, neighbours are averaged along the row; rows keep their edges.
+function narrowed(board, picture) {
+  const pixels = Math.round(board.sizes.wide * (window.devicePixelRatio || 1));
+  if (pixels >= picture.width) return picture;
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [pixels, picture.height];
+  canvas.getContext("2d").drawImage(picture, 0, 0, pixels, picture.height);
+  return canvas;
 }
 
 function write(context, board, text, x, y, { size = 13, align = "left", weight = 400, most = 1e4, alpha = 1 } = {}) {
@@ -108,7 +118,7 @@ function drawVectors(board, context) {
   write(context, board, "pooled vectors", left, below - 13, { size: 12, alpha: 0.75, most: wide });
   board.readings.forEach((reading, i) => {
     const y = below + i * (STRIP + GAP);
-    context.drawImage(reading.picture, left, y, wide, STRIP);
+    context.drawImage(narrowed(board, reading.picture), left, y, wide, STRIP);
     const value = formatNumber(reading.vector[dimension]);
     const right = left + wide + 8 + bar;
     write(context, board, value, right, y + STRIP / 2, { align: "right", weight: 650 });
@@ -142,7 +152,7 @@ function drawColumn(board, context) {
   const { left, top, wide, row, bar } = board.sizes;
   const dimension = board.place[1];
   const x = left + wide + 8;
-  write(context, board, `dim ${dimension}`, x + bar, top - 12, { align: "right", weight: 650, most: bar });
+  write(context, board, `dim ${dimension}`, x + bar, top - 12, { align: "right", weight: 650, most: bar + 40 });
   for (let i = 0; i < board.tokens; i++) {
     const value = board.hidden[i * board.dimensions + dimension];
     const rgb = colourOf(value, board.data.range, board.ramp) || [128, 128, 128];
@@ -198,8 +208,8 @@ function drawShares(board, context) {
 
 // A reading's name above its weights, in up to two lines.
 function drawHeading(board, context, reading, x, bar) {
-  const [first, ...rest] = reading.title.split(/(?<=[-:]) ?| /);
-  const lines = rest.length ? [first, rest.join(" ")] : ["", first];
+  const [, first, second] = /^(.*:) (.*)$/.exec(reading.title) || /^(\S+?-|\S+) ?(.*)$/.exec(reading.title);
+  const lines = second ? [first, second] : ["", first];
   lines.forEach((line, i) => write(context, board, line, x, HEAD - 27 + 15 * i, { size: 12, weight: 600, most: bar + 6 }));
 }
 
