@@ -175,8 +175,18 @@ MESSAGES = [
     (lambda: pool_sequence(X, None, "cIs"), f"pool_sequence: unknown pooling 'cIs'; {KNOWN}"),
     (
         lambda: pool_sequence(X, None, "attention", query=torch.zeros(3)),
-        "pool_sequence: expected a query of 2 numbers, one a dimension, got shape (3,)",
+        "pool_sequence: expected a query of shape (2,), or (4, 1, 2) for one a sentence, got (3,)",
     ),
+    (  # as many sentences as tokens: it could be taken for a query a token
+        lambda: pool_sequence(X[:3], None, "attention", query=torch.zeros(3, 2)),
+        "pool_sequence: expected a query of shape (2,), or (3, 1, 2) for one a sentence, got (3, 2)",
+    ),
+    (
+        lambda: pool_tokens(X, None, "attention", 2, query=torch.zeros(2, 1, 2)),
+        "pool_tokens: expected a query of shape (2,), or (4, 1, 2) for one a sentence, got (2, 1, 2)",
+    ),
+    (lambda: SequencePool("cIs"), f"SequencePool: unknown pooling 'cIs'; {KNOWN}"),
+    (lambda: ReportPooler(4, "average"), f"SequencePool: unknown pooling 'average'; {KNOWN}"),
     (
         lambda: pool_sequence(X, None, "softmax-stochastic", temperature=0),
         "pool_sequence: temperature must be a positive finite number, got 0",
@@ -533,6 +543,18 @@ def test_windows_of_tokens_equal_a_loop_over_windows(name, geometry):
             assert (gradient[~mask] == 0).all() and gradient.isfinite().all()
 
 
+@pytest.mark.parametrize("queries", [(3,), (5, 1, 3)], ids=["one for all", "one a sentence"])
+def test_windows_ask_with_the_query_of_their_sentence(queries):
+    """5 windows of 5 sentences: a query a sentence must not be taken for one a window."""
+    hidden, mask, query = embeddings(5, 10, 3), padded("right", 5, 10), embeddings(*queries, seed=4)
+    pooled, some = pool_tokens(hidden, mask, "attention", 2, query=query)
+    for window in range(5):
+        place, filled = slice(2 * window, 2 * window + 2), some[:, window]
+        own = query if query.dim() == 1 else query[filled]
+        truth = pool_sequence(hidden[filled, place], mask[filled, place], "attention", query=own)
+        torch.testing.assert_close(pooled[filled, window], truth)
+
+
 def test_a_window_without_tokens_is_zeros_and_padding_again():
     hidden, mask = torch.ones(2, 6, 3), torch.tensor([[1, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0]])
     for name in SEQUENCES:
@@ -543,10 +565,11 @@ def test_a_window_without_tokens_is_zeros_and_padding_again():
 
 
 def test_windows_without_tokens_teach_a_query_nothing():
-    """Their weights would be 0 / 0, whose NaN a masked result does not keep out of a gradient."""
+    """And no NaN of theirs, as 0 / 0 would give, is masked on the way back."""
     hidden, mask, query = embeddings(3, 8, 4), padded("right", 3, 8), embeddings(4, seed=2).requires_grad_()
     pooled, some = pool_tokens(hidden, mask, "attention", 2, query=query)
-    (gradient,) = torch.autograd.grad(pooled.sum(), query)
+    with torch.autograd.set_detect_anomaly(True):
+        (gradient,) = torch.autograd.grad(pooled.sum(), query)
     rows = [
         pool_sequence(h[2 * w : 2 * w + 2][None], m[2 * w : 2 * w + 2][None], "attention", query=query)
         for h, m, filled in zip(hidden, mask, some, strict=True)

@@ -65,7 +65,7 @@ def digit_label(index: int) -> int:
     return _digits()[1][whole(index, "The digit's number", 0, DIGIT_COUNT - 1)]
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
     return Path(os.path.expanduser("~"), ".cache", "poolviz")
 
 
@@ -75,10 +75,10 @@ def _idx_folder(dataset: str) -> str:
     return IDX_FOLDERS[dataset]
 
 
-def _data_folders() -> list[Path]:
+def data_folders() -> list[Path]:
     """Where data sets are looked for, first to last."""
     named = os.environ.get("POOLVIZ_DATA")
-    return ([Path(named)] if named else []) + [_cache_folder()]
+    return ([Path(named)] if named else []) + [cache_folder()]
 
 
 def mnist_root(dataset: str = "mnist") -> Path | None:
@@ -88,7 +88,7 @@ def mnist_root(dataset: str = "mnist") -> Path | None:
     Raises InputError for an unknown data set.
     """
     folder = _idx_folder(dataset)
-    for root in _data_folders():
+    for root in data_folders():
         if all((root / folder / "raw" / name).is_file() for name in IDX_FILES):
             return root
     return None
@@ -96,7 +96,7 @@ def mnist_root(dataset: str = "mnist") -> Path | None:
 
 def _missing_sentence(dataset: str) -> str:
     folder = _idx_folder(dataset)
-    raw = _data_folders()[0] / folder / "raw"
+    raw = data_folders()[0] / folder / "raw"
     missing = next((name for name in IDX_FILES if not (raw / name).is_file()), IDX_FILES[0])
     return (
         f"{folder} is not at hand ({raw / missing} is missing): set POOLVIZ_DATA to a folder laid out as "
@@ -108,7 +108,7 @@ def _download(dataset: str) -> Path:
     """Fetch `dataset` into ~/.cache/poolviz by torchvision, which checks the md5 of each archive."""
     from torchvision import datasets
 
-    home, folder = _cache_folder(), _idx_folder(dataset)
+    home, folder = cache_folder(), _idx_folder(dataset)
     try:
         target = home / folder / "raw"
         target.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from poolviz.inputs.picture import InputError, shown
-from poolviz.inputs.samples import _cache_folder, _data_folders
+from poolviz.inputs.samples import cache_folder, data_folders
 
 MOST_SENTENCES = 12
 MOST_CHARACTERS = 2_000  # a line
@@ -215,7 +215,7 @@ def cola_folder(split: str = "dev") -> Path | None:
     Looks at `cola` in the folder that POOLVIZ_DATA names, then in ~/.cache/poolviz. Raises InputError for an unknown
     split.
     """
-    folders = [root / "cola" for root in _data_folders()]
+    folders = [root / "cola" for root in data_folders()]
     return next((folder for folder in folders if _layout(folder, split)), None)
 
 
@@ -253,7 +253,7 @@ def cola(split: str) -> tuple[ColaSentence, ...]:
     """
     folder = cola_folder(split)
     if folder is None:
-        expected = _data_folders()[0] / "cola"
+        expected = data_folders()[0] / "cola"
         missing = next(name for name, _ in _ORIGINAL[split] if not (expected / name).is_file())
         raise InputError(
             f"CoLA is not at hand ({expected / missing} is missing): set POOLVIZ_DATA to a folder laid out as "
@@ -286,7 +286,7 @@ def download_cola() -> None:
     Needs the package `datasets`, which keeps its own copy too. Raises InputError where that is not installed, and for
     every failure of the download; no half-written file is left, and one that was there before stays.
     """
-    folder = _cache_folder() / "cola"
+    folder = cache_folder() / "cola"
     try:
         rows = _hub_rows()
         folder.mkdir(parents=True, exist_ok=True)

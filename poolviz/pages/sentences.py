@@ -18,7 +18,7 @@ from poolviz.pooling import POOLINGS
 # Visitors share the cores, as on the feature-map page: one thread a script run.
 torch.set_num_threads(1)
 
-LONGEST_HEAD = 160  # characters of a lone sentence in the page's head
+LONGEST_HEAD = 80  # characters of a lone sentence in the page's head
 
 
 def page() -> None:

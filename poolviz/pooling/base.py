@@ -36,7 +36,7 @@ class Options:
     p: float = 2.0  # exponent of Lp pooling
     mix: float = 0.5  # share of max in mixed pooling, the rest is average
     count_include_pad: bool = False  # average only: count padding as zeros, as torch does by default
-    query: Tensor | None = None  # attention only: (c,) or (..., 1, c); None: the mean of the valid cells
+    query: Tensor | None = None  # attention only: (c,) or (B, 1, c); None: the mean of the valid cells
 
     def __post_init__(self) -> None:
         """Refuse what no operator could use, in one sentence."""

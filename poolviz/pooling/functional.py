@@ -136,16 +136,23 @@ def _pool(dims: int, x: Tensor, name: str, geometry: tuple, return_weights: bool
     return pooled, grid.unstack(weights)
 
 
-def checked(
-    caller: str, name: str, x: Tensor, options: dict[str, object], sequences: bool = False
-) -> tuple[Pooling, Options]:
-    """The operator called `name` and its options; ValueError or TypeError that begins with `caller`."""
+def operator(caller: str, name: str, sequences: bool = False) -> Pooling:
+    """The operator called `name`; ValueError that begins with `caller` and lists the known ones."""
     kind = "sequences" if sequences else "maps"
     known = [key for key, pooling in POOLINGS.items() if (pooling.for_sequences if sequences else pooling.for_maps)]
     if name not in known:
         raise ValueError(f"{caller}: unknown pooling {name!r}; known for {kind}: {', '.join(known)}")
+    return POOLINGS[name]
+
+
+def checked(
+    caller: str, name: str, x: Tensor, options: dict[str, object], sequences: bool = False
+) -> tuple[Pooling, Options]:
+    """The operator called `name` and its options; ValueError or TypeError that begins with `caller`."""
+    pooling = operator(caller, name, sequences)
     if not x.is_floating_point():
-        raise ValueError(f"{caller}: expected floating-point x, got {x.dtype} of shape {tuple(x.shape)}")
+        argument = "hidden" if sequences else "x"
+        raise ValueError(f"{caller}: expected floating-point {argument}, got {x.dtype} of shape {tuple(x.shape)}")
     try:
         settings = Options(**options)
     except TypeError:
@@ -156,9 +163,6 @@ def checked(
         raise TypeError(f"{caller}: unknown option {', '.join(wrong)}; options are {allowed}") from None
     except ValueError as error:
         raise ValueError(f"{caller}: {error}") from None
-    if settings.count_include_pad and "count_include_pad" not in POOLINGS[name].uses:
+    if settings.count_include_pad and "count_include_pad" not in pooling.uses:
         raise ValueError(f"{caller}: count_include_pad is for 'average'; padding never counts in {name!r}")
-    if settings.query is not None and settings.query.shape[-1:] != x.shape[-1:]:
-        shape = tuple(settings.query.shape)
-        raise ValueError(f"{caller}: expected a query of {x.shape[-1]} numbers, one a dimension, got shape {shape}")
-    return POOLINGS[name], settings
+    return pooling, settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .functional import Size, global_pool, pool1d, pool2d, pool3d
+from .functional import Size, global_pool, operator, pool1d, pool2d, pool3d
 from .poolings import POOLINGS
 from .sequence import pool_sequence
 
@@ -84,7 +84,7 @@ class SequencePool(nn.Module):
     def __init__(self, name: str, hidden_size: int | None = None, **options: object) -> None:
         super().__init__()
         self.name, self.options = name, options
-        if name in POOLINGS and "query" in POOLINGS[name].uses and "query" not in options:
+        if "query" in operator("SequencePool", name, sequences=True).uses and "query" not in options:
             if hidden_size is None:
                 raise ValueError(f"SequencePool: {name!r} learns a query and needs hidden_size, e.g. 384")
             self.query = nn.Parameter(torch.zeros(hidden_size))

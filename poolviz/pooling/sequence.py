@@ -5,6 +5,8 @@ Both leave the maths to the operators; masks are checked here.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -35,6 +37,7 @@ def pool_sequence(
     """
     pooling, settings = checked("pool_sequence", name, hidden, options, sequences=True)
     valid = _valid("pool_sequence", hidden, attention_mask)
+    _require_query("pool_sequence", hidden, settings.query)
     empty = ~valid.any(dim=1)
     if empty.any():
         row = int(empty.nonzero()[0, 0])
@@ -57,10 +60,13 @@ def pool_tokens(
     """Pool windows of tokens: hidden (B, T, H) -> shorter (B, T_out, H) and its attention mask (B, T_out), bool.
 
     Windows lie as in `pool1d`. A window without any token gives zeros, and False in the new mask. Raises ValueError
-    as `pool_sequence` does, and for a setting that torch refuses.
+    for an unknown name, wrong shapes, types or masks, and a setting that torch refuses.
     """
     pooling, settings = checked("pool_tokens", name, hidden, options, sequences=True)
     valid = _valid("pool_tokens", hidden, attention_mask)
+    _require_query("pool_tokens", hidden, settings.query)
+    if settings.query is not None and settings.query.dim() == 3:
+        settings = replace(settings, query=settings.query.unsqueeze(1))  # a sentence's query asks each of its windows
     grid = window_grid("pool_tokens", hidden.shape[1:2], kernel_size, stride, padding, dilation, ceil_mode)
     tokens = torch.where(valid.unsqueeze(-1), hidden, 0.0)
     windows = grid.stack(tokens.transpose(1, 2)).movedim(-1, 1).transpose(2, 3)  # (B, T_out, n, H)
@@ -68,6 +74,16 @@ def pool_tokens(
     some = inside.any(dim=2)  # (B, T_out, 1)
     pooled, _ = pool_cells(pooling, windows, inside | ~some.unsqueeze(2), settings)
     return torch.where(some, pooled, 0.0), some.squeeze(-1)
+
+
+def _require_query(caller: str, hidden: Tensor, query: Tensor | None) -> None:
+    """One query for all, or one a sentence: (B, H) would be read as one a token where B = T."""
+    rows, _, width = hidden.shape
+    if query is not None and query.shape not in ((width,), (1, 1, width), (rows, 1, width)):
+        raise ValueError(
+            f"{caller}: expected a query of shape ({width},), or ({rows}, 1, {width}) for one a sentence, "
+            f"got {tuple(query.shape)}"
+        )
 
 
 def _valid(caller: str, hidden: Tensor, attention_mask: Tensor | None) -> Tensor:

@@ -208,7 +208,7 @@ function drawShares(board, context) {
 
 // A reading's name above its weights, in up to two lines.
 function drawHeading(board, context, reading, x, bar) {
-  const [, first, second] = /^(.*:) (.*)$/.exec(reading.title) || /^(\S+?-|\S+) ?(.*)$/.exec(reading.title);
+  const [, first, second] = /^(.*): (.*)$/.exec(reading.title) || /^(\S+?-|\S+) ?(.*)$/.exec(reading.title);
   const lines = second ? [first, second] : ["", first];
   lines.forEach((line, i) => write(context, board, line, x, HEAD - 27 + 15 * i, { size: 12, weight: 600, most: bar + 6 }));
 }
