@@ -66,6 +66,7 @@ def digit_label(index: int) -> int:
 
 
 def cache_folder() -> Path:
+    """Where our own downloads lie."""
     return Path(os.path.expanduser("~"), ".cache", "poolviz")
 
 
