@@ -12,6 +12,7 @@ from typing import Any
 
 Rows = list[dict[str, Any]]
 CAPTION = 17  # pixels a line of a caption
+SIDE_BY_SIDE = 3  # small figures in a row
 
 
 @dataclass(frozen=True)
@@ -27,29 +28,50 @@ class Figure:
 
 
 def picture(figures: Sequence[Figure], title: str, kind: str) -> bytes:
-    """All figures one under another, captioned, as "png" or "svg" bytes."""
+    """All figures one under another, captioned, as "png" or "svg" bytes; those without a note side by side."""
     from poolviz.charts.pictures import render_spec
 
-    parts, datasets, config = [], {}, {}
-    for figure in figures:
-        spec = figure.builder(*figure.arguments).to_dict()
-        spec.pop("$schema", None)
+    rows, datasets, config = [], {}, {}
+    for number, figure in enumerate(figures):
+        spec, own = _part(figure, number)
         config = spec.pop("config", {}) | config
-        if "facet" not in spec and "hconcat" not in spec:
-            spec = {"width": 520, **spec}
-        parts.append({**spec, "title": {"text": figure.heading, "subtitle": figure.note, "anchor": "start"}})
-        datasets |= figure.datasets
-    caption = {
-        "text": title.split("\n"),
-        "anchor": "start",
-        "fontSize": 12,
-        "fontWeight": "normal",
-        "lineHeight": CAPTION,
+        datasets |= own
+        beside = not figure.note and rows and len(rows[-1]) < SIDE_BY_SIDE and not figures[number - 1].note
+        rows[-1].append(spec) if beside else rows.append([spec])
+    caption = {"text": title.split("\n"), "anchor": "start", "fontSize": 12, "fontWeight": "normal"}
+    spec = {
+        "title": caption | {"lineHeight": CAPTION, "offset": 14},
+        "vconcat": [row[0] if len(row) == 1 else {"hconcat": row} for row in rows],
+        "resolve": {"scale": {"color": "independent"}, "legend": {"color": "independent"}},
+        "datasets": datasets,
+        "spacing": 36,
+        "padding": 16,
+        "background": "#ffffff",
+        "config": {**config, "legend": {"labelLimit": 400}},
     }
-    spec = {"vconcat": parts, "datasets": datasets, "title": caption, "spacing": 36, "background": "#ffffff"}
-    spec["config"] = {**config, "legend": {"labelLimit": 400}}
-    spec["padding"] = 16
     return render_spec(spec, kind)
+
+
+def _part(figure: Figure, number: int) -> tuple[dict[str, Any], dict[str, Rows]]:
+    """A figure's spec and data sets, whose names are made its own: two figures may share a builder."""
+    spec = _renamed(figure.builder(*figure.arguments).to_dict(), number)
+    spec.pop("$schema", None)
+    if "facet" not in spec:
+        spec = {"width": 520, **spec}
+    heading = {"text": figure.heading, "anchor": "start"}
+    spec["title"] = heading | ({"subtitle": figure.note} if figure.note else {})
+    return spec, {f"{name} {number}": rows for name, rows in figure.datasets.items()}
+
+
+def _renamed(spec: Any, number: int) -> Any:
+    if isinstance(spec, list):
+        return [_renamed(each, number) for each in spec]
+    if not isinstance(spec, dict):
+        return spec
+    renamed = {key: _renamed(value, number) for key, value in spec.items()}
+    if isinstance(spec.get("data"), dict) and "name" in spec["data"]:
+        renamed["data"] = {"name": f"{spec['data']['name']} {number}"}
+    return renamed
 
 
 def numbers(figures: Sequence[Figure], title: str) -> str:

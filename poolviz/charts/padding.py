@@ -26,29 +26,32 @@ def forgotten(right: Tensor, wrong: Tensor, mask: Tensor, used: Tensor, setting:
         used: (T,) the mask that the pooling takes; all True where it is forgotten.
         setting: operators; stochastic ones take their expectation.
     """
-    rows = []
-    calm = replace(setting, training=False)
-    for name in setting.operators:
-        true = calm.pool(right[None], mask[None], name)[0]
-        false = calm.pool(wrong[None], used[None], name)[0]
-        rows.append(
-            {
-                "operator": POOLINGS[name].label,
-                "error": float((false - true).norm() / true.norm()),
-                "cosine": float(F.cosine_similarity(true, false, dim=0)),
-            }
-        )
-    return rows
+    return _errors(right, wrong[None], mask, used[None], setting)
 
 
 def by_padding(hidden: Tensor, mask: Tensor, setting: TokenSetting) -> list[dict[str, Any]]:
-    """`forgotten` in the pooling alone, for 0, 1, 2, ... padded tokens of hidden (T, H)."""
-    count = int(mask.sum())
+    """`forgotten` in the pooling alone, for 0, 1, 2, ... padded tokens at the end of hidden (T, H)."""
+    count, longest = int(mask.sum()), len(mask)
+    lengths = torch.arange(count, longest + 1)
+    used = torch.arange(longest) < lengths[:, None]  # what lies beyond a length was never there
+    rows = _errors(hidden, hidden.expand(len(lengths), -1, -1), mask, used, setting)
+    return [{**row, "padding": row["case"]} for row in rows]
+
+
+def _errors(right: Tensor, wrong: Tensor, mask: Tensor, used: Tensor, setting: TokenSetting) -> list[dict[str, Any]]:
+    """A row for each operator and each case of wrong (cases, T, H) under its mask used (cases, T)."""
     rows = []
-    for length in range(count, len(mask) + 1):
-        part, known = hidden[:length], mask[:length]
-        for row in forgotten(part, part, known, torch.ones_like(known), setting):
-            rows.append({**row, "padding": length - count})
+    calm = replace(setting, training=False)
+    for name in setting.operators:
+        true = calm.pool(right[None], mask[None], name)
+        false = calm.pool(wrong, used, name)
+        # a vector of zeros, as Zeiler and Fergus' rule may give, has no direction and no relative error
+        errors = ((false - true).norm(dim=-1) / true.norm(dim=-1)).nan_to_num(0.0, posinf=1.0)
+        cosines = F.cosine_similarity(true, false, dim=-1)
+        rows += [
+            {"operator": POOLINGS[name].label, "case": case, "error": float(error), "cosine": float(cosine)}
+            for case, (error, cosine) in enumerate(zip(errors, cosines, strict=True))
+        ]
     return rows
 
 
