@@ -81,7 +81,7 @@ def cloud_rows(cloud: Cloud) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
     marks = []
     for label, each in named.items():
         x, y = ((each.double() - middle) @ axes.T).tolist()
-        marks.append({"x": x, "y": y, "name": label, "colour": colours[label]})
+        marks.append({"x": x, "y": y, "name": label, "colour": colours[label], "line": len(marks)})
     return rows, marks, shares
 
 
@@ -162,11 +162,17 @@ def cloud_chart(name: str, ink: str) -> alt.LayerChart:
     base = alt.Chart(alt.NamedData("marks"))
     colour = alt.Color("colour:N", scale=None)
     points = base.mark_point(filled=True, size=170, opacity=1, stroke="#ffffff", strokeWidth=1.5)
-    words = base.mark_text(align="left", dx=10, fontSize=14, fontWeight=600, color=ink)
+    # a line each, so that names of marks that lie together can be read
+    words = [
+        base.transform_filter(f"datum.line === {line}")
+        .mark_text(align="left", dx=12, dy=15 * line - 22, fontSize=14, fontWeight=600, color=ink)
+        .encode(x="x:Q", y="y:Q", text="name:N")
+        for line in range(len(MARKS) + 1)
+    ]
     return alt.layer(
         draws.encode(x=x, y=y),
         points.encode(x="x:Q", y="y:Q", color=colour),
-        words.encode(x="x:Q", y="y:Q", text="name:N"),
+        *words,
     ).properties(height=360)
 
 
@@ -178,7 +184,7 @@ def cosine_chart(name: str) -> alt.Chart:
         alt.Chart(alt.NamedData("alike"))
         .mark_bar(opacity=0.65)
         .encode(
-            x=alt.X("cosine:Q", title="cosine", bin="binned", axis=alt.Axis(format=".2f", tickCount=6)),
+            x=alt.X("cosine:Q", title="cosine", bin="binned", axis=alt.Axis(format=".3~f", tickCount=6)),
             x2="to:Q",
             y=alt.Y("share:Q", title="share", stack=None, axis=alt.Axis(format="%")),
             color=alt.Color(

@@ -17,6 +17,9 @@ from poolviz.charts.tokens import TokenSetting
 from poolviz.pooling import POOLINGS
 
 MIDDLE = "#7d8590"  # an ink that both themes can show
+# a colour a sentence, each dark enough for a white number
+SENTENCES = ["#005F99", "#B34700", "#00735C", "#A0447D", "#7A5200", "#3D5AA8", "#545B66"]
+SENTENCES += ["#7F3C8D", "#8C2D3B", "#2E6E2E", "#6F63C5", "#00707A"]
 
 
 def operator_colours(operators: Sequence[str], legend: bool = True) -> alt.Color:
@@ -119,7 +122,8 @@ def rank_chart(operators: tuple[str, ...], others: int, ink: str) -> alt.LayerCh
         "rank:Q", scale=scale, title="rank", axis=alt.Axis(values=list(range(1, others + 1)), format="d", grid=False)
     )
     base = alt.Chart(alt.NamedData("ranks")).encode(x=x, y=y)
-    colour = alt.Color("sentence:N", legend=None)
+    known = alt.Scale(domain=list(range(1, len(SENTENCES) + 1)), range=SENTENCES)
+    colour = alt.Color("sentence:N", scale=known, legend=None)
     lines = base.mark_line(strokeWidth=3, opacity=0.7).encode(color=colour)
     dots = base.mark_point(filled=True, size=520, opacity=1).encode(color=colour)
     numbers = base.mark_text(fontSize=14, fontWeight=600, color="#ffffff").encode(text="sentence:N")

@@ -128,9 +128,13 @@ def _explain(subject: Subject) -> list[str]:
     special = [piece.piece for piece in encoded.pieces if piece.kind == "special"]
     words = sum(piece.kind == "word" for piece in encoded.pieces)
     inside = sum(piece.kind == "inside" for piece in encoded.pieces)
-    counted = [f"{words} words and marks"] + ([f"{inside} further pieces of words"] if inside else [])
+    counted = [f"{words} words and marks"] + (
+        [f"{inside} further piece{'s' if inside > 1 else ''} of words"] if inside else []
+    )
     if special:
-        counted.append(f"{len(special)} special tokens ({', '.join(plain(each) for each in special)})")
+        counted.append(
+            f"{len(special)} special token{'s' if len(special) > 1 else ''} ({', '.join(plain(each) for each in special)})"
+        )
     said = [f"**{len(encoded.pieces)} tokens**: {', '.join(counted)}. All are pooled, the special ones too."]
     groups: list[list[Piece]] = []
     for piece in encoded.pieces:
