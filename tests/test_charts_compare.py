@@ -83,9 +83,11 @@ def floats(text: str, *shape: int) -> np.ndarray:
 
 
 def weights_of(sent: dict, *shape: int) -> np.ndarray:
-    """Weights (H, W, kh, kw) as the browser decodes them from any of the three forms."""
+    """Weights (H, W, kh, kw) as the browser decodes them from any of the four forms."""
     ((form, text),) = sent.items()
     data = base64.b64decode(text)
+    if form == "shared":
+        return np.broadcast_to(floats(text, *shape[2:]), shape)
     if form == "float32":
         return floats(text, *shape)
     if form == "bfloat16":
@@ -450,8 +452,30 @@ def test_many_weights_travel_light_and_close():
 
 
 def test_a_window_without_a_weight_has_no_place():
-    sent = payload(compare(torch.zeros(4, 4), setting(operators=("stochastic",)), ""), (0, 0))["outputs"][0]
-    assert set(base64.b64decode(sent["weights"]["place"])) == {255}
+    values = torch.zeros(4, 4)
+    values[0, 1] = 7.0
+    sent = payload(compare(values, setting(operators=("stochastic",)), ""), (0, 0))["outputs"][0]
+    assert list(base64.b64decode(sent["weights"]["place"])) == [1, 255, 255, 255]
+
+
+@pytest.mark.parametrize("names", [("average",), ("none",), ("stochastic",)])
+def test_weights_that_are_the_same_in_every_window_travel_once(names):
+    """Averages everywhere; no weight anywhere, as Zeiler and Fergus' rule has it for a map of zeros."""
+    stage = compare(torch.zeros(28, 28), setting((2, 2, 0, 1, False), names), "")
+    sent = payload(stage, (0, 0))["outputs"][0]["weights"]
+    weights = stage.outputs[0].weights
+    assert list(sent) == ["shared"] and len(sent["shared"]) < 30
+    assert (weights_of(sent, *weights.shape) == weights.numpy()).all()
+    padded = compare(torch.ones(8, 8), setting((3, 1, 1, 1, False), ("average",)), "")
+    assert list(payload(padded, (0, 0))["outputs"][0]["weights"]) == ["float32"]  # fewer cells count at the border
+
+
+def test_one_window_of_many_cells_travels_as_floats():
+    """Nothing to share, and a place beyond 254 fits no byte."""
+    one = compare(torch.rand(28, 28), setting((28, 28, 0, 1, False), ("max", "average")), "")
+    for output, found in zip(one.outputs, payload(one, (0, 0))["outputs"], strict=True):
+        assert list(found["weights"]) == ["float32"]
+        assert (weights_of(found["weights"], *output.weights.shape) == output.weights.numpy()).all()
 
 
 def test_a_panel_has_the_ramp_of_its_own_range():
@@ -535,6 +559,7 @@ def test_the_diverging_palette_is_lightest_in_the_middle_and_alike_on_both_sides
     assert ends[0][2] > ends[0][0] + 40 and ends[1][0] > ends[1][2] + 100
 
 
-def test_operators_have_colours_of_their_own():
-    colours = [pooling.colour for pooling in POOLINGS.values()]
-    assert len(set(colours)) == len(colours)
+@pytest.mark.parametrize("shown", ["for_maps", "for_sequences"])
+def test_operators_that_are_shown_together_have_colours_of_their_own(shown):
+    colours = [pooling.colour for pooling in POOLINGS.values() if getattr(pooling, shown)]
+    assert len(colours) >= 8 and len(set(colours)) == len(colours)

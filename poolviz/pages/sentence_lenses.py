@@ -132,9 +132,8 @@ def _explain(subject: Subject) -> list[str]:
         [f"{inside} further piece{'s' if inside > 1 else ''} of words"] if inside else []
     )
     if special:
-        counted.append(
-            f"{len(special)} special token{'s' if len(special) > 1 else ''} ({', '.join(plain(each) for each in special)})"
-        )
+        several = "s" if len(special) > 1 else ""
+        counted.append(f"{len(special)} special token{several} ({', '.join(plain(each) for each in special)})")
     said = [f"**{len(encoded.pieces)} tokens**: {', '.join(counted)}. All are pooled, the special ones too."]
     groups: list[list[Piece]] = []
     for piece in encoded.pieces:
