@@ -38,7 +38,12 @@ def picture(figures: Sequence[Figure], title: str, kind: str) -> bytes:
         datasets |= own
         beside = not figure.note and rows and len(rows[-1]) < SIDE_BY_SIDE and not figures[number - 1].note
         rows[-1].append(spec) if beside else rows.append([spec])
-    caption = {"text": title.split("\n"), "anchor": "start", "fontSize": 12, "fontWeight": "normal"}
+    caption = {
+        "text": [_short(line) for line in title.split("\n")],
+        "anchor": "start",
+        "fontSize": 12,
+        "fontWeight": "normal",
+    }
     spec = {
         "title": caption | {"lineHeight": CAPTION, "offset": 14},
         "vconcat": [row[0] if len(row) == 1 else {"hconcat": row} for row in rows],
@@ -50,6 +55,11 @@ def picture(figures: Sequence[Figure], title: str, kind: str) -> bytes:
         "config": {**config, "legend": {"labelLimit": 400}},
     }
     return render_spec(spec, kind)
+
+
+def _short(line: str, most: int = 110) -> str:
+    """Nothing wraps a line of a picture."""
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def _part(figure: Figure, number: int) -> tuple[dict[str, Any], dict[str, Rows]]:
@@ -76,11 +86,15 @@ def _renamed(spec: Any, number: int) -> Any:
 
 def numbers(figures: Sequence[Figure], title: str) -> str:
     """Every data set of the figures as CSV, one under another, each under its name."""
+    import csv
+
     import pandas as pd
 
     head = "".join(f"# {line}\n" for line in title.split("\n"))
     tables = []
     for figure in figures:
         for name, rows in figure.datasets.items():
-            tables.append(f"# {figure.heading}: {name}\n{pd.DataFrame(rows).to_csv(index=False)}")
+            tables.append(
+                f"# {figure.heading}: {name}\n{pd.DataFrame(rows).to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC)}"
+            )
     return head + "\n".join(tables)

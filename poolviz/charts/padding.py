@@ -26,7 +26,8 @@ def forgotten(right: Tensor, wrong: Tensor, mask: Tensor, used: Tensor, setting:
         used: (T,) the mask that the pooling takes; all True where it is forgotten.
         setting: operators; stochastic ones take their expectation.
     """
-    return _errors(right, wrong[None], mask, used[None], setting)
+    rows = _errors(right, wrong[None], mask, used[None], setting)
+    return [{name: value for name, value in row.items() if name != "case"} for row in rows]
 
 
 def by_padding(hidden: Tensor, mask: Tensor, setting: TokenSetting) -> list[dict[str, Any]]:
@@ -35,7 +36,7 @@ def by_padding(hidden: Tensor, mask: Tensor, setting: TokenSetting) -> list[dict
     lengths = torch.arange(count, longest + 1)
     used = torch.arange(longest) < lengths[:, None]  # what lies beyond a length was never there
     rows = _errors(hidden, hidden.expand(len(lengths), -1, -1), mask, used, setting)
-    return [{**row, "padding": row["case"]} for row in rows]
+    return [row | {"padding": row.pop("case")} for row in rows]
 
 
 def _errors(right: Tensor, wrong: Tensor, mask: Tensor, used: Tensor, setting: TokenSetting) -> list[dict[str, Any]]:

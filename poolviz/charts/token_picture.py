@@ -18,7 +18,9 @@ def token_chart(stage: TokenStage, ink: str = "#1a212b") -> alt.LayerChart:
     pictures, texts = [], []
 
     def place(values, title: str, top: float, height: float) -> None:
-        tile = Tile(title, "", values[:, stage.order], stage.value_range, DIVERGING)
+        # a pixel row each: an image that is stretched in one direction is blurred in it
+        tall = values[:, stage.order].repeat_interleave(max(1, round(2 * height / len(values))), dim=0)
+        tile = Tile(title, "", tall, stage.value_range, DIVERGING)
         box = {"x": LABELS, "x2": LABELS + WIDE, "y": top, "y2": top + height}
         pictures.append(box | {"url": picture_url(tile, WIDE)})
 

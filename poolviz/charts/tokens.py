@@ -67,7 +67,7 @@ class Reading:
     def wins(self) -> Tensor:
         """(T,) in how many dimensions a token has the most weight; 0 where all have the same."""
         top = self.weights == self.weights.max(dim=0, keepdim=True).values
-        return (top & (top.sum(dim=0) == 1)).sum(dim=1)
+        return (top & (self.weights > 0) & (top.sum(dim=0) == 1)).sum(dim=1)
 
 
 @dataclass(frozen=True)
@@ -196,10 +196,12 @@ def speech_payload(pieces: Sequence[Piece], readings: Sequence[Reading]) -> dict
 
 def numbers_csv(stage: TokenStage) -> str:
     """Every number that the heatmap shows, a row a token or vector, a column a dimension."""
+    import csv
+
     import pandas as pd
 
     names = [f"token {number}: {piece.text or piece.piece}" for number, piece in enumerate(stage.pieces)]
     names += [reading.label for reading in stage.readings]
     rows = torch.cat([stage.hidden, *(reading.vector[None] for reading in stage.readings)])
     table = pd.DataFrame(rows.double().numpy(), index=names).rename_axis("row")
-    return "".join(f"# {line}\n" for line in stage.title.split("\n")) + table.to_csv()
+    return "".join(f"# {line}\n" for line in stage.title.split("\n")) + table.to_csv(quoting=csv.QUOTE_NONNUMERIC)

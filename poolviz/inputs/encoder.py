@@ -46,7 +46,7 @@ class Piece(NamedTuple):
     id: int  # row of the embedding table
     kind: str  # "word", "inside" (goes on with the word before it), "special" or "padding"
     text: str  # the sentence's own characters; empty for special tokens and padding
-    start: int  # place of the first of them; -1 where there are none
+    start: int  # place of the first of them; -1 for special tokens and padding
     gap: str  # what stands between the piece before and this one, mostly a blank
 
 
@@ -105,11 +105,13 @@ class Encoder:
         with _TOKENIZING:
             whole = self.tokenizer(text, verbose=False)["input_ids"]
             cut = self.tokenizer(text, truncation=True, max_length=self.limit, return_offsets_mapping=True)
-            names, words = cut.tokens(), cut.word_ids()
+            names, words, unknown = cut.tokens(), cut.word_ids(), self.tokenizer.unk_token_id
         pieces, end, before = [], 0, None
         for name, number, word, (start, stop) in zip(
             names, cut["input_ids"], words, cut["offset_mapping"], strict=True
         ):
+            if number == unknown:
+                name = self.tokenizer.unk_token  # a Unigram tokenizer names an unknown piece by its text
             if word is None:
                 pieces.append(Piece(name, number, "special", "", -1, ""))
                 continue
@@ -157,7 +159,6 @@ def _fetched(name: str) -> Path:
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
-        LocalEntryNotFoundError,
         RepositoryNotFoundError,
     )
 
@@ -171,7 +172,14 @@ def _fetched(name: str) -> Path:
         _require_small_safetensors(name, found)
     try:
         return Path(snapshot_download(name, allow_patterns=HUB_FILES, local_files_only=found is None))
-    except (LocalEntryNotFoundError, OSError) as error:
+    except GatedRepoError:
+        raise InputError(f"{name} is only for those whom its authors let in: choose another model.") from None
+    except Exception as error:  # nor does it break off in one way: OSError, httpx2's errors, RuntimeError from hf_xet
+        if found is not None:
+            raise InputError(
+                f"{name} could not be downloaded from the Hugging Face Hub: try again, or take {ENCODER}, which works "
+                "without a network."
+            ) from error
         raise InputError(
             f"The encoder {name} is not on this machine and the Hugging Face Hub cannot be reached; {ENCODER} works "
             "without a network."
@@ -179,15 +187,18 @@ def _fetched(name: str) -> Path:
 
 
 def _require_small_safetensors(name: str, found: Any) -> None:
+    from huggingface_hub.utils import filter_repo_objects
+
     files = {file.rfilename: file.size or 0 for file in found.siblings or ()}
-    weights = {file: size for file, size in files.items() if re.fullmatch(r"model[\w.-]*\.safetensors", file)}
-    if not weights:
+    if not any(re.fullmatch(r"model[\w.-]*\.safetensors", file) for file in files):
         raise InputError(
             f"{name} has no weights as safetensors, the only format that poolviz reads: choose another model."
         )
-    if sum(weights.values()) > MOST_BYTES:
-        size = sum(weights.values()) / 1e9
-        raise InputError(f"{name} is {size:.1f} GB large; poolviz loads encoders of up to {MOST_BYTES / 1e9:g} GB.")
+    size = sum(files[file] for file in filter_repo_objects(files, allow_patterns=HUB_FILES))
+    if size > MOST_BYTES:
+        raise InputError(
+            f"{name} is {size / 1e9:.1f} GB large; poolviz loads encoders of up to {MOST_BYTES / 1e9:g} GB."
+        )
 
 
 def _loaded(name: str, folder: Path) -> Encoder:
@@ -197,6 +208,9 @@ def _loaded(name: str, folder: Path) -> Encoder:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    if not any((folder / file).is_file() for file in ("tokenizer.json", "vocab.txt", "vocab.json")):
+        # transformers would make up one that knows five pieces
+        raise InputError(f"{name} cannot be used as a text encoder here (it brings no tokenizer).")
     common = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(folder, **common)
@@ -205,16 +219,19 @@ def _loaded(name: str, folder: Path) -> Encoder:
         if config.is_encoder_decoder:
             model = model.get_encoder()
         encoder = Encoder(name, tokenizer, model.eval().requires_grad_(False), _limit(folder, tokenizer, config))
-        encoder.encode("Does it work?")
+        encoder.encode("Does it work? " * encoder.limit)
     except Exception as error:  # every architecture fails in its own way, and a page must not fall with it
-        reason = " ".join(str(error).split())[:160]
+        reason = " ".join(str(error).replace(str(folder), name).split())[:160]
         raise InputError(f"{name} cannot be used as a text encoder here ({reason}).") from error
     return encoder
 
 
 def _limit(folder: Path, tokenizer: Any, config: Any) -> int:
     """The fewest pieces that anything allows: the model's positions, its tokenizer, its authors, our page."""
-    allowed = [MOST_PIECES, tokenizer.model_max_length, getattr(config, "max_position_embeddings", MOST_PIECES)]
+    positions = getattr(config, "max_position_embeddings", MOST_PIECES)
+    if config.model_type in ("roberta", "xlm-roberta", "camembert"):
+        positions -= (config.pad_token_id or 0) + 1  # they count positions from behind the padding's
+    allowed = [MOST_PIECES, tokenizer.model_max_length, positions]
     advised = folder / "sentence_bert_config.json"
     if advised.is_file():
         allowed.append(json.loads(advised.read_text(encoding="utf-8")).get("max_seq_length") or MOST_PIECES)
