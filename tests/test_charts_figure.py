@@ -271,10 +271,10 @@ def test_the_heatmap_shows_every_number_in_the_stages_order():
     (first,) = spec["datasets"][spec["layer"][0]["data"]["name"]]
     url = first["url"]
     image = np.array(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGBA"))
-    scale = image.shape[1] // 20
-    assert image.shape[:2] == (4 * scale, 20 * scale)
+    tall, wide = image.shape[0] // 4, image.shape[1] // 20  # pixels of a cell
+    assert image.shape[:2] == (4 * tall, 20 * wide)
     expected = colourise(made.hidden[:, made.order], made.value_range, DIVERGING)
-    np.testing.assert_array_equal(image[scale // 2 :: scale, scale // 2 :: scale], expected)
+    np.testing.assert_array_equal(image[tall // 2 :: tall, wide // 2 :: wide], expected)
 
 
 @pytest.mark.parametrize("operators", [OPERATORS[:1], OPERATORS], ids=len)
