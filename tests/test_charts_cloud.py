@@ -111,10 +111,16 @@ def test_what_padding_holds_never_matters(name):
     assert all(torch.equal(padded.marks[mark], alone.marks[mark]) for mark in clouds.MARKS)
 
 
-def test_draws_in_several_chunks_differ_from_one_another(monkeypatch):
-    monkeypatch.setattr(clouds, "CHUNK", 10 * T * H)
+def test_draws_differ_from_one_another():
     made = draw("softmax-stochastic", 95)
     assert made.draws.shape == (95, H) and len(made.draws.unique(dim=0)) == 95
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_axis_is_mirrored_from_draw_to_draw(seed):
+    _, marks, _ = clouds.cloud_rows(draw("softmax-stochastic", seed=seed))
+    places = {mark["name"]: mark for mark in marks}
+    assert places["Mean"]["x"] >= 0 and places["Max"]["y"] >= 0
 
 
 def test_marks_are_the_other_operators_vectors():
@@ -248,7 +254,7 @@ def numbers_of(figures) -> list[float]:
     ids=["signed", "negative", "zeros", "ones", "one token", "tiny", "large"],
 )
 def test_any_sentence_gives_finite_figures(hidden, name, count):
-    figures = clouds.cloud_figures(draw(name, count, hidden=hidden), "#111111")
+    figures = clouds.cloud_figures(draw(name, count, hidden=hidden))
     assert len(figures) == 3 and np.isfinite(numbers_of(figures)).all()
     assert all(row["error"] > 0 and row["expected"] > 0 for row in figures[2].datasets["means"])  # logarithmic axes
 

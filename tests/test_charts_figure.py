@@ -59,8 +59,8 @@ def all_figures(setting: TokenSetting = SETTING) -> dict[str, list[Figure]]:
         "pieces": [pieces_figure(PIECES)],
         "layers": layer_figures(layers, MASK, setting, 2),
         "padding": padding_figures(rows, by_padding(x, MASK, setting), setting),
-        "draws": cloud_figures(drawn, "#111111"),
-        "pairs": pair_figures([hidden(n, seed=n) for n in (3, 5, 4)], setting, 1, "#111111"),
+        "draws": cloud_figures(drawn),
+        "pairs": pair_figures([hidden(n, seed=n) for n in (3, 5, 4)], setting, 1),
     }
 
 
@@ -139,7 +139,7 @@ def test_pictures_are_svg_that_says_headings_and_caption_as_text(lens):
 def test_every_matrix_of_a_picture_keeps_its_own_numbers():
     """They share a builder, and the name of its data set."""
     sentences, setting = [hidden(n, seed=n) for n in (3, 5, 4)], TokenSetting(("cls", "mean", "max", "last"))
-    svg = figures_module.picture(pair_figures(sentences, setting, 0, "#111111"), "t", "svg")
+    svg = figures_module.picture(pair_figures(sentences, setting, 0), "t", "svg")
     said = words_of(svg)
     for name in setting.operators:
         value = float(cosines(vectors(sentences, setting, name))[1, 2])
@@ -156,7 +156,7 @@ def test_making_a_picture_leaves_the_figures_as_they_were():
 
 def test_twelve_sentences_and_seven_operators_fit_a_picture():
     setting = TokenSetting(OPERATORS[:7])
-    figures = pair_figures([hidden(3, seed=n) for n in range(12)], setting, 11, "#111111")
+    figures = pair_figures([hidden(3, seed=n) for n in range(12)], setting, 11)
     image = looked_at(figures_module.picture(figures, "t", "png"))
     assert image.width < 4000 and image.height < 8000
 

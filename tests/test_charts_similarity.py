@@ -69,7 +69,7 @@ def test_ranking_changes_nothing():
 @pytest.mark.parametrize("pinned", [0, 2])
 def test_rows_of_the_pairs_tell_of_the_same_cosines(pinned):
     hidden, setting = ragged(4, 9, 2, 6), TokenSetting(("cls", "mean", "mean-max"))
-    first, *matrices = similarity.pair_figures(hidden, setting, pinned, "#111111")
+    first, *matrices = similarity.pair_figures(hidden, setting, pinned)
     assert [figure.heading for figure in matrices] == [POOLINGS[name].label for name in setting.operators]
     for name, figure in zip(setting.operators, matrices, strict=True):
         truth = cosine_similarity(similarity.vectors(hidden, setting, name).double().numpy())
@@ -87,7 +87,7 @@ def test_rows_of_the_pairs_tell_of_the_same_cosines(pinned):
 
 def test_the_same_sentence_twice_is_nearest():
     one, other = ragged(4, 7)
-    (figure, *_) = similarity.pair_figures([one, other, one.clone()], TokenSetting(OPERATORS), 0, "#111111")
+    (figure, *_) = similarity.pair_figures([one, other, one.clone()], TokenSetting(OPERATORS), 0)
     nearest = [row for row in figure.datasets["ranks"] if row["rank"] == 1]
     assert {row["sentence"] for row in nearest} == {3} and len(nearest) == len(OPERATORS)
     assert all(row["cosine"] == pytest.approx(1) for row in nearest)

@@ -576,13 +576,7 @@ def test_a_model_too_large_is_not_downloaded(files, size, hub):
     assert one_sentence(str(caught.value)) and len(hub.asked) == 1
 
 
-def test_only_safetensors_and_json_are_asked_for(hub, tmp_path):
-    hub.info = info(model__safetensors=20_000, pytorch_model__bin=99_000_000_000)
-    hub.folder = tiny("roberta", tmp_path)
-    assert load_encoder("a/b").name == "a/b"
-    patterns = hub.asked[1][2]["allow_patterns"]
-    from huggingface_hub.utils import filter_repo_objects
-
+def test_only_safetensors_and_json_at_the_top_are_asked_for(hub, tmp_path):
     files = ["config.json", "model.safetensors", "tokenizer.json", "vocab.txt", "merges.txt", "vocab.json"]
     refused = [
         "pytorch_model.bin",
@@ -591,11 +585,18 @@ def test_only_safetensors_and_json_are_asked_for(hub, tmp_path):
         "tf_model.h5",
         "data.pkl",
         "flax_model.msgpack",
+        "vocab.bin",
+        "vocabs/pickle.pkl",
+        "model/other.safetensors",
+        "tokenizer_x/y.json",
     ]
-    assert list(filter_repo_objects(files + refused, allow_patterns=patterns)) == files
+    hub.info = info(**{name.replace(".", "__"): 20_000 for name in files} | dict.fromkeys(refused, 99_000_000_000))
+    hub.folder = tiny("roberta", tmp_path)
+    assert load_encoder("a/b").name == "a/b"
+    assert hub.asked[1][2]["allow_patterns"] == files  # names without wildcards
 
 
-@pytest.mark.parametrize("extra", ["vocab__bin", "model/other__safetensors", "tokenizer_extra__json"])
+@pytest.mark.parametrize("extra", ["vocab__txt", "model-00001-of-00002__safetensors", "tokenizer__json"])
 def test_the_size_is_that_of_everything_that_would_be_downloaded(extra, hub):
     hub.info = info(**{"model__safetensors": 1, extra: 3_000_000_000})
     with pytest.raises(InputError, match="3.0 GB large"):

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sentence_transformers.sentence_transformer.modules.pooling import Pooling as TheirPooling
 from transformers.models.bert.modeling_bert import BertConfig, BertPooler
 
-from poolviz.pooling import POOLINGS, ReportPooler, SequencePool, pool1d, pool_sequence, pool_tokens
+from poolviz.pooling import POOLINGS, ReportPooler, SequencePool, draw_sequence, pool1d, pool_sequence, pool_tokens
 from tests.test_pooling_reference import GEOMETRIES, MAP_POOLINGS, settings
 
 torch.set_num_threads(1)
@@ -744,3 +744,44 @@ def test_attention_takes_the_limit_of_an_infinite_score():
     pooled = pool_sequence(hidden, None, "attention", query=torch.ones(4))
     rest = pool_sequence(hidden[:, [0, 1, 3, 4, 5]], None, "attention", query=torch.ones(4))
     torch.testing.assert_close(pooled, rest)
+
+
+# ---- many draws of one sentence ----
+
+
+@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("temperature", [0.3, 1.0])
+def test_many_draws_are_those_of_as_many_copies(name, temperature):
+    hidden = embeddings(7, 5, dtype=torch.float32)
+    hidden[:, 2] = -hidden[:, 2].abs()  # nothing to draw from, for stochastic
+    drawn = draw_sequence(hidden, name, 200, generator=seeded(3), temperature=temperature)
+    options = {"training": True, "generator": seeded(3), "temperature": temperature}
+    copies = pool_sequence(hidden.expand(200, -1, -1), None, name, **options)
+    assert torch.equal(drawn, copies)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: draw_sequence(torch.ones(2, 3), "mean", 5), "draw_sequence: 'mean' draws nothing"),
+        (lambda: draw_sequence(torch.ones(1, 2, 3), "stochastic", 5), "draw_sequence: expected hidden of shape"),
+        (lambda: draw_sequence(torch.ones(2, 3), "lp", 5), "draw_sequence: unknown pooling 'lp'"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_given_query_stays_fixed_and_moves_with_the_layer():
+    query = torch.randn(4)
+    layer = SequencePool("attention", query=query)
+    assert list(layer.parameters()) == [] and "query" in layer.state_dict()
+    hidden = torch.randn(2, 3, 4)
+    torch.testing.assert_close(layer(hidden), pool_sequence(hidden, None, "attention", query=query))
+    assert layer.double().query.dtype == torch.float64
+
+
+def test_a_layer_refuses_a_misspelt_option_at_once():
+    with pytest.raises(TypeError, match="SequencePool: unknown option temprature"):
+        SequencePool("mean", temprature=2.0)

@@ -16,9 +16,8 @@ from torch import Tensor
 
 from poolviz.charts.figure import Figure
 from poolviz.charts.tokens import TokenSetting
-from poolviz.pooling import POOLINGS
+from poolviz.pooling import POOLINGS, draw_sequence
 
-CHUNK = 1 << 22  # numbers that are drawn at a time
 MOST_PAIRED = 200  # draws whose cosines to one another are counted: 19,900 pairs
 BINS = 40
 MARKS = ("mean", "max", "cls")  # where other operators stand in the plane of the draws
@@ -44,14 +43,10 @@ def draw_cloud(hidden: Tensor, mask: Tensor, setting: TokenSetting, name: str, c
     variance = (odds[0] * (tokens - expectation) ** 2).sum(0)
     # a dimension without a positive token has no odds under Zeiler and Fergus' rule: it is always 0
     variance = torch.where(odds[0].sum(0) > 0, variance, 0.0)
-    chunk = max(1, CHUNK // tokens.numel())
-    parts = []
-    for start in range(0, count, chunk):
-        size = min(chunk, count - start)
-        drawing = replace(setting, training=True, seed=setting.seed + start)
-        parts.append(drawing.pool(tokens.expand(size, -1, -1), here.expand(size, -1), name))
+    generator = torch.Generator().manual_seed(setting.seed)
+    draws = draw_sequence(tokens, name, count, generator=generator, temperature=setting.temperature)
     marks = {mark: calm.pool(tokens[None], here, mark)[0] for mark in MARKS}
-    return Cloud(name, torch.cat(parts), expectation[0], variance, marks)
+    return Cloud(name, draws, expectation[0], variance, marks)
 
 
 def plane(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -73,6 +68,9 @@ def plane(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def cloud_rows(cloud: Cloud) -> tuple[list[dict[str, Any]], list[dict[str, Any]], Tensor]:
     """Draws and marks in the plane of the draws, and how much of the variance its two axes hold."""
     middle, axes, shares = plane(cloud.draws)
+    # an axis has no direction of its own: the mean stands to the right, max above, so that no slider mirrors the cloud
+    for axis, mark in zip(axes, ("mean", "max"), strict=True):
+        axis *= -1 if (cloud.marks[mark].double() - middle) @ axis < 0 else 1
     places = (cloud.draws.double() - middle) @ axes.T
     rows = [{"x": x, "y": y} for x, y in places.tolist()]
     named = {"expectation": cloud.expectation} | {POOLINGS[name].label: each for name, each in cloud.marks.items()}
@@ -120,7 +118,7 @@ def convergence_rows(cloud: Cloud) -> list[dict[str, Any]]:
     ]
 
 
-def cloud_figures(cloud: Cloud, ink: str) -> list[Figure]:
+def cloud_figures(cloud: Cloud) -> list[Figure]:
     """Cloud, cosines, convergence."""
     points, marks, shares = cloud_rows(cloud)
     histogram, means = cosine_rows(cloud)
@@ -132,7 +130,7 @@ def cloud_figures(cloud: Cloud, ink: str) -> list[Figure]:
             f"principal components 1 and 2 of the draws: {first} % and {second} % of their variance",
             f"Draws of {label} as a cloud around their expectation",
             cloud_chart,
-            (cloud.name, ink),
+            (cloud.name,),
             {"cloud": points, "marks": marks},
         ),
         Figure(
@@ -154,7 +152,7 @@ def cloud_figures(cloud: Cloud, ink: str) -> list[Figure]:
     ]
 
 
-def cloud_chart(name: str, ink: str) -> alt.LayerChart:
+def cloud_chart(name: str) -> alt.LayerChart:
     """Draws and marks. Data sets `cloud`, `marks`."""
     x = alt.X("x:Q", title="component 1", scale=alt.Scale(zero=False, padding=45))
     y = alt.Y("y:Q", title="component 2", scale=alt.Scale(zero=False))
@@ -165,7 +163,7 @@ def cloud_chart(name: str, ink: str) -> alt.LayerChart:
     # a line each, so that names of marks that lie together can be read
     words = [
         base.transform_filter(f"datum.line === {line}")
-        .mark_text(align="left", dx=12, dy=15 * line - 22, fontSize=14, fontWeight=600, color=ink)
+        .mark_text(align="left", dx=12, dy=15 * line - 22, fontSize=14, fontWeight=600)
         .encode(x="x:Q", y="y:Q", text="name:N")
         for line in range(len(MARKS) + 1)
     ]

@@ -12,6 +12,7 @@ from typing import Any
 
 Rows = list[dict[str, Any]]
 CAPTION = 17  # pixels a line of a caption
+INK = "#1a212b"  # of texts on the white of a picture
 SIDE_BY_SIDE = 3  # small figures in a row
 
 
@@ -52,7 +53,7 @@ def picture(figures: Sequence[Figure], title: str, kind: str) -> bytes:
         "spacing": 36,
         "padding": 16,
         "background": "#ffffff",
-        "config": {**config, "legend": {"labelLimit": 400}},
+        "config": {**config, "legend": {"labelLimit": 400}, "text": {"color": INK}},
     }
     return render_spec(spec, kind)
 

@@ -46,9 +46,11 @@ def _errors(right: Tensor, wrong: Tensor, mask: Tensor, used: Tensor, setting: T
     for name in setting.operators:
         true = calm.pool(right[None], mask[None], name)
         false = calm.pool(wrong, used, name)
-        # a vector of zeros, as Zeiler and Fergus' rule may give, has no direction and no relative error
-        errors = ((false - true).norm(dim=-1) / true.norm(dim=-1)).nan_to_num(0.0, posinf=1.0)
+        errors = (false - true).norm(dim=-1) / true.norm(dim=-1)
         cosines = F.cosine_similarity(true, false, dim=-1)
+        # a vector of zeros, as Zeiler and Fergus' rule may give, has no direction: two of them are the same
+        same = (false == true).all(dim=-1)
+        errors, cosines = torch.where(same, 0.0, errors.nan_to_num(posinf=1.0)), torch.where(same, 1.0, cosines)
         rows += [
             {"operator": POOLINGS[name].label, "case": case, "error": float(error), "cosine": float(cosine)}
             for case, (error, cosine) in enumerate(zip(errors, cosines, strict=True))

@@ -31,11 +31,9 @@ def operator_colours(operators: Sequence[str], legend: bool = True) -> alt.Color
 
 
 def vectors(hidden: Sequence[Tensor], setting: TokenSetting, name: str) -> Tensor:
-    """Pool sentences of (T_i, H) each -> (sentences, H or 2H), as one padded batch would."""
-    longest = max(len(each) for each in hidden)
-    batch = torch.stack([F.pad(each, (0, 0, 0, longest - len(each))) for each in hidden])
-    lengths = torch.tensor([len(each) for each in hidden])
-    return setting.pool(batch, torch.arange(longest) < lengths[:, None], name)
+    """Pool sentences of (T_i, H) each -> (sentences, H or 2H), each as it is pooled alone, draws included."""
+    alone = [torch.ones(1, len(each), dtype=torch.bool) for each in hidden]
+    return torch.cat([setting.pool(each[None], mask, name) for each, mask in zip(hidden, alone, strict=True)])
 
 
 def cosines(stacked: Tensor) -> Tensor:
@@ -51,7 +49,7 @@ def ranks(similarity: Tensor, pinned: int) -> Tensor:
     return others.argsort(descending=True, stable=True).argsort()
 
 
-def pair_figures(hidden: Sequence[Tensor], setting: TokenSetting, pinned: int, ink: str) -> list[Figure]:
+def pair_figures(hidden: Sequence[Tensor], setting: TokenSetting, pinned: int) -> list[Figure]:
     """Similarity matrices under each operator side by side, and how the neighbours of one sentence change rank."""
     cells, places = [], []
     for name in setting.operators:
@@ -77,7 +75,7 @@ def pair_figures(hidden: Sequence[Tensor], setting: TokenSetting, pinned: int, i
             "rank by cosine similarity under each pooling; a line that crosses another is a changed opinion",
             f"Rank of every other sentence by its similarity to sentence {pinned + 1}, a column a pooling",
             rank_chart,
-            (setting.operators, count - 1, ink),
+            (setting.operators, count - 1),
             {"ranks": places},
         ),
         *(
@@ -111,7 +109,7 @@ def matrix_chart(count: int) -> alt.LayerChart:
     return layers.properties(width=cell * count, height=cell * count)
 
 
-def rank_chart(operators: tuple[str, ...], others: int, ink: str) -> alt.LayerChart:
+def rank_chart(operators: tuple[str, ...], others: int) -> alt.LayerChart:
     """A line a sentence from pooling to pooling. Data set `ranks`."""
     labels = [POOLINGS[name].label for name in operators]
     x = alt.X(
@@ -127,7 +125,7 @@ def rank_chart(operators: tuple[str, ...], others: int, ink: str) -> alt.LayerCh
     lines = base.mark_line(strokeWidth=3, opacity=0.7).encode(color=colour)
     dots = base.mark_point(filled=True, size=520, opacity=1).encode(color=colour)
     numbers = base.mark_text(fontSize=14, fontWeight=600, color="#ffffff").encode(text="sentence:N")
-    values = base.mark_text(dy=23, fontSize=12, color=ink).encode(text=alt.Text("cosine:Q", format=".2f"))
+    values = base.mark_text(dy=23, fontSize=12).encode(text=alt.Text("cosine:Q", format=".2f"))
     return alt.layer(lines, dots, numbers, values).properties(height=54 * others + 30)
 
 

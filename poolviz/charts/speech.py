@@ -32,18 +32,21 @@ def speech_figure(pieces: Sequence[Piece], readings: Sequence[Reading]) -> Figur
         "share of all weight",
         "Share of each token in the weight of each pooling",
         share_chart,
-        (pairs,),
+        (pairs, len(pieces)),
         {"shares": share_rows(pieces, readings)},
     )
 
 
-def share_chart(pairs: tuple[tuple[str, str], ...]) -> alt.FacetChart:
-    """A column of bars for each (label, colour). Data set `shares`."""
+def share_chart(pairs: tuple[tuple[str, str], ...], tokens: int) -> alt.FacetChart:
+    """A column of bars for each (label, colour), a bar a token. Data set `shares`."""
     labels, colours = [label for label, _ in pairs], [colour for _, colour in pairs]
-    y = alt.Y("token:N", sort=alt.EncodingSortField("position"), title=None)
+    step = max(3, min(20, 2000 // tokens))
+    axis = alt.Axis(labels=step >= 10, ticks=step >= 10, labelLimit=220)
+    y = alt.Y("token:N", sort=alt.EncodingSortField("position"), title=None, axis=axis)
     x = alt.X("share:Q", title=None, axis=alt.Axis(format="%"))
     colour = alt.Color("operator:N", scale=alt.Scale(domain=labels, range=colours), legend=None)
-    bars = alt.Chart(alt.NamedData("shares")).mark_bar().encode(x=x, y=y, color=colour).properties(width=170)
+    bars = alt.Chart(alt.NamedData("shares")).mark_bar().encode(x=x, y=y, color=colour)
+    bars = bars.properties(width=170, height=alt.Step(step))
     return bars.facet(alt.Facet("operator:N", sort=labels, title=None), columns=len(labels))
 
 

@@ -32,8 +32,10 @@ MOST_PIECES = 256  # a longer sentence is cut: beyond, a heatmap has no room for
 MOST_BYTES = 2_000_000_000  # of a download: larger models are no encoders for a classroom's server
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
 # what an encoder needs, at the top of its repository; no pickle, no Python
-HUB_FILES = ["config.json", "model*.safetensors", "model.safetensors.index.json", "tokenizer*.json", "vocab*"]
-HUB_FILES += ["merges.txt", "special_tokens_map.json", "sentence_bert_config.json"]
+HUB_FILES = re.compile(
+    r"config\.json|model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|tokenizer(_config)?\.json"
+    r"|vocab\.(txt|json)|merges\.txt|special_tokens_map\.json|sentence_bert_config\.json"
+)
 NETWORK_SECONDS = 8
 
 _TOKENIZING = threading.Lock()  # a fast tokenizer refuses to be used by two threads at once
@@ -168,10 +170,9 @@ def _fetched(name: str) -> Path:
         raise InputError(f"The Hub has no public model called {name}: check the spelling.") from None
     except Exception:  # the network may fail in as many ways as there are layers in it
         found = None
-    if found is not None:
-        _require_small_safetensors(name, found)
+    wanted = _wanted(name, found) if found is not None else None
     try:
-        return Path(snapshot_download(name, allow_patterns=HUB_FILES, local_files_only=found is None))
+        return Path(snapshot_download(name, allow_patterns=wanted, local_files_only=wanted is None))
     except GatedRepoError:
         raise InputError(f"{name} is only for those whom its authors let in: choose another model.") from None
     except Exception as error:  # nor does it break off in one way: OSError, httpx2's errors, RuntimeError from hf_xet
@@ -186,19 +187,19 @@ def _fetched(name: str) -> Path:
         ) from error
 
 
-def _require_small_safetensors(name: str, found: Any) -> None:
-    from huggingface_hub.utils import filter_repo_objects
-
-    files = {file.rfilename: file.size or 0 for file in found.siblings or ()}
-    if not any(re.fullmatch(r"model[\w.-]*\.safetensors", file) for file in files):
+def _wanted(name: str, found: Any) -> list[str]:
+    """The files to download, by their exact names; InputError where they are too large or lack safetensors."""
+    files = {file.rfilename: file.size or 0 for file in found.siblings or () if HUB_FILES.fullmatch(file.rfilename)}
+    if not any(file.endswith(".safetensors") for file in files):
         raise InputError(
             f"{name} has no weights as safetensors, the only format that poolviz reads: choose another model."
         )
-    size = sum(files[file] for file in filter_repo_objects(files, allow_patterns=HUB_FILES))
+    size = sum(files.values())
     if size > MOST_BYTES:
         raise InputError(
             f"{name} is {size / 1e9:.1f} GB large; poolviz loads encoders of up to {MOST_BYTES / 1e9:g} GB."
         )
+    return list(files)
 
 
 def _loaded(name: str, folder: Path) -> Encoder:

@@ -200,11 +200,8 @@ def _network() -> tuple[str, str]:
 def choose_channel(feature_map: FeatureMap) -> int:
     """Widget for the channel; a number beyond the map falls back to its last."""
     count = len(feature_map.channels)
-    link.clamp("channel", count - 1)
+    labels = [f"{number}: {name}" for number, name in enumerate(feature_map.channels)]
+    link.follow("channel", labels)
     if count == 1:
         return 0
-
-    def label(number: int) -> str:
-        return f"{number}: {feature_map.channels[number]}"
-
-    return st.selectbox(f"Channel (of {count})", range(count), format_func=label, **bounds("channel"))
+    return st.selectbox(f"Channel (of {count})", range(count), format_func=labels.__getitem__, **bounds("channel"))

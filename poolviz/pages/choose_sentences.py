@@ -11,20 +11,38 @@ from poolviz.inputs import grammar, sentences
 from poolviz.inputs.encoder import Encoded, Encoder, load_encoder
 from poolviz.inputs.encoder_files import ENCODER
 from poolviz.inputs.picture import InputError
+from poolviz.pages import link
 from poolviz.pages.parameters import TEMPERATURES, bounds
 from poolviz.pages.sentence_parameters import COLA_SENTENCES, MOST_OPERATORS, OPERATORS, SOURCES, key
 from poolviz.pages.show import plain
 from poolviz.pooling import POOLINGS
 
-LOADING = threading.Lock()  # one model at a time: thirty visitors may ask for thirty
+# One download at a time. What hangs on a dead network holds up those alone who ask for the same: the default encoder
+# waits for nobody, and an answer of the Hub, a refusal too, holds for a minute.
+FETCHING_MODEL, FETCHING_COLA = threading.Lock(), threading.Lock()
 SHOWN_AT_ONCE = 4  # sentences of CoLA, pairs of the grammar
 FIRST_TEXT = "The bank of the river was steep.\nThe bank raised its rates.\nThe shore was steep."
 
 
-@st.cache_resource(max_entries=3, show_spinner="Loading the encoder …")
-def _encoder(name: str) -> Encoder:
-    with LOADING:
+@st.cache_resource(show_spinner="Loading the encoder …")
+def _default_encoder() -> Encoder:
+    return load_encoder(ENCODER)
+
+
+@st.cache_resource(max_entries=2, show_spinner="Asking the Hugging Face Hub …")
+def _hub_encoder(name: str) -> Encoder:
+    with FETCHING_MODEL:
         return load_encoder(name)
+
+
+@st.cache_data(ttl=60, max_entries=256, show_spinner=False)
+def _refusal(name: str) -> str:
+    """Why there is no such encoder, in a sentence; empty where there is one."""
+    try:
+        _hub_encoder(name)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 @st.cache_data(max_entries=1024, max_size="256MB", show_spinner=False)
@@ -47,7 +65,7 @@ def choose_sentences() -> list[str]:
     except InputError as error:
         st.error(plain(str(error)), icon=":material/error:")
         chosen = previous or list(next(iter(sentences.EXAMPLES.values())))
-        st.caption("The sentences before stay on the page.")
+        st.caption("The sentences before stay on the page." if previous else "Shown until then: an example.")
     st.session_state["sentences_shown"] = chosen
     return chosen
 
@@ -68,6 +86,8 @@ def _own() -> list[str]:
         help=f"Up to {sentences.MOST_SENTENCES} sentences. They stay on this server. Ctrl + Enter applies them.",
         **bounds(key("text")),
     )
+    if len(text) > link.LONGEST_KEPT:
+        st.caption("This text is too long for the address: a copied link will not hold it.")
     chosen, notices = sentences.read_lines(text)
     for notice in notices:
         st.warning(plain(notice), icon=":material/content_cut:")
@@ -93,13 +113,12 @@ def _cola() -> list[str]:
         known = sentences.cola("dev") + sentences.cola("train")
     except InputError:
         if st.button("Download it", icon=":material/download:"):
-            with st.spinner("Downloading …"), LOADING:
+            with st.spinner("Downloading …"), FETCHING_COLA:
                 sentences.download_cola()
             st.rerun()
         raise
-    last = min(len(known), COLA_SENTENCES) - SHOWN_AT_ONCE
-    if st.session_state[key("cola")] > last:
-        st.session_state[key("cola")] = last
+    last = max(0, min(len(known), COLA_SENTENCES) - SHOWN_AT_ONCE)
+    link.clamp(key("cola"), last)
     first = int(
         st.number_input(f"First of {SHOWN_AT_ONCE} (development, then training)", 0, last, **bounds(key("cola")))
     )
@@ -118,13 +137,13 @@ def choose_encoder() -> Encoder | None:
         typed = st.text_input("Name on the Hub", placeholder=ENCODER, max_chars=120, **bounds(key("encoder")))
     name = (typed or "").strip() or ENCODER
     if name != ENCODER:
-        try:
-            return _encoder(name)
-        except InputError as error:
-            st.error(plain(str(error)), icon=":material/cloud_off:")
-            st.caption(f"Still used: {ENCODER}.")
+        refused = _refusal(name)
+        if not refused:
+            return _hub_encoder(name)
+        st.error(plain(refused), icon=":material/cloud_off:")
+        st.caption(f"Still used: {ENCODER}.")
     try:
-        return _encoder(ENCODER)
+        return _default_encoder()
     except InputError as error:
         st.error(plain(str(error)), icon=":material/error:")
         return None
@@ -132,11 +151,18 @@ def choose_encoder() -> Encoder | None:
 
 def choose_layer(encoder: Encoder) -> int:
     """Slider from the embeddings, 0, to the last layer."""
-    last, chosen = encoder.layers, st.session_state[key("layer")]
-    if chosen is None or chosen > last:
-        st.session_state[key("layer")] = last
+    last, chosen = encoder.layers, key("layer")
+    if st.session_state[chosen] is not None:
+        link.clamp(chosen, last)
+    # None is the last layer, of whichever encoder
+    st.session_state["layer_slider"] = last if st.session_state[chosen] is None else st.session_state[chosen]
     words = "0 is the embedding table; every layer lets the tokens listen to one another once more."
-    return int(st.slider("Layer", 0, last, help=words, **bounds(key("layer"))))
+    return int(st.slider("Layer", 0, last, help=words, key="layer_slider", on_change=_layer_moved, args=(last,)))
+
+
+def _layer_moved(last: int) -> None:
+    layer = int(st.session_state["layer_slider"])
+    st.session_state[key("layer")] = None if layer == last else layer
 
 
 def choose_reading() -> TokenSetting:

@@ -26,7 +26,7 @@ torch.set_num_threads(1)
 
 def page() -> None:
     """Draw the page once for the current widgets; the address is read first and written last."""
-    first_run = link.restore(PARAMS)
+    link.restore(PARAMS)
     top = st.container()
     with st.sidebar:
         st.markdown("### poolviz  \nSee what pooling does.")
@@ -45,7 +45,7 @@ def page() -> None:
     if len(feature_map.channels) > 1:
         title += f", channel {channel} ({feature_map.channels[channel]})"
     _explore(values, channel, setting, title, palette)
-    link.tell_notices(top, first_run)
+    link.tell_notices(top)
     link.save(PARAMS, PARAMS)
 
 

@@ -17,6 +17,7 @@ import streamlit as st
 from poolviz.pages.show import plain
 
 NOTICES = "link_notices"  # session key
+UNTOLD = "link_untold"  # session key: the notices of a link have not been shown yet
 RESTORED = "link_restored"  # session key: the pages that have read the address
 LONGEST_SHOWN = 40  # characters of a bad value that a notice repeats
 LONGEST_KEPT = 2000  # characters of a value in the address: longer ones break in mails and browsers
@@ -93,17 +94,15 @@ def text(parse: Callable[[str], Any], show: Callable[[Any], str]) -> Param:
     return Param(None, parse, show)
 
 
-def restore(params: dict[str, Param]) -> bool:
-    """Fill the session from the address on a page's first run, and keep a notice for each value that is bad.
-
-    Returns whether this was the first run.
-    """
+def restore(params: dict[str, Param]) -> None:
+    """Fill the session from the address on a page's first run, and keep a notice for each value that is bad."""
     page = next(iter(params))
     restored = st.session_state.setdefault(RESTORED, set())
     if page in restored:
-        return False
+        return
     restored.add(page)
     notices = st.session_state[NOTICES] = []
+    st.session_state[UNTOLD] = True
     for key, param in params.items():
         name = _in_address(key)
         st.session_state[key] = copy(param.default)
@@ -116,7 +115,6 @@ def restore(params: dict[str, Param]) -> bool:
             shown = given if len(given) <= LONGEST_SHOWN else given[:LONGEST_SHOWN] + "…"
             shown = " ".join(shown.replace("`", "").split()) or " "  # a blank line would end the code span
             notices.append(f"{name} = `{shown}`: {plain(str(reason))}")
-    return True
 
 
 def _in_address(key: str) -> str:
@@ -124,7 +122,7 @@ def _in_address(key: str) -> str:
 
 
 def clamp(name: str, most: int) -> int:
-    """Bring a number down to `most`, its largest value on this map; a link that went beyond is told."""
+    """Bring a number down to `most`, its largest value here; a link that went beyond is told."""
     value = st.session_state[name]
     if value > most:
         st.session_state[name] = most
@@ -142,10 +140,26 @@ def replace(name: str, value: Any) -> None:
         )
 
 
-def tell_notices(holder: Any, first_run: bool) -> None:
+def follow(name: str, labels: Sequence[str]) -> None:
+    """Keep a numbered choice where the labels of its options change.
+
+    The browser answers with the label that it shows, which may be one of before: it then comes as text, and the
+    number that was chosen stays. Writing the number again sends its new label.
+    """
+    number, shown = st.session_state.get(f"{name} followed", (0, None))
+    if isinstance(st.session_state[name], str):
+        st.session_state[name] = number
+    clamp(name, len(labels) - 1)
+    if shown != labels:
+        st.session_state[name] = int(st.session_state[name])
+    st.session_state[f"{name} followed"] = (st.session_state[name], labels)
+
+
+def tell_notices(holder: Any) -> None:
     """Say what was wrong with the link, once; what is clamped in later runs is the visitor's own doing."""
     notices, st.session_state[NOTICES] = st.session_state[NOTICES], []
-    if first_run and notices:
+    untold, st.session_state[UNTOLD] = st.session_state[UNTOLD], False  # a click may have cut the first run short
+    if untold and notices:
         told = "".join(f"\n- {notice}" for notice in notices)
         holder.warning(
             f"Parts of this link could not be used; their defaults are shown.{told}", icon=":material/link_off:"

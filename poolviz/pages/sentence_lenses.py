@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import streamlit as st
 import torch
@@ -17,7 +17,7 @@ from poolviz.pages.choose_sentences import draw_again, encode, temperature_slide
 from poolviz.pages.components import mount_speech, mount_tokens
 from poolviz.pages.parameters import bounds
 from poolviz.pages.sentence_parameters import DRAW_COUNTS, MOST_PADDING, STOCHASTIC, key
-from poolviz.pages.show import ink, plain, show_figure
+from poolviz.pages.show import plain, show_figure
 from poolviz.pooling import POOLINGS
 
 Files = tuple[Callable[[str], bytes], Callable[[], bytes]]  # picture of a kind, numbers as CSV
@@ -128,7 +128,7 @@ def _explain(subject: Subject) -> list[str]:
     special = [piece.piece for piece in encoded.pieces if piece.kind == "special"]
     words = sum(piece.kind == "word" for piece in encoded.pieces)
     inside = sum(piece.kind == "inside" for piece in encoded.pieces)
-    counted = [f"{words} words and marks"] + (
+    counted = [f"{words} word{'s' if words != 1 else ''} and marks"] + (
         [f"{inside} further piece{'s' if inside > 1 else ''} of words"] if inside else []
     )
     if special:
@@ -203,8 +203,7 @@ def _padding_controls(most: int) -> tuple[int, bool, bool]:
         "Sentences of one batch are padded to one length. The attention mask says which tokens are padding; a pooling "
         "that forgets it counts them as words, and raises no error."
     )
-    if st.session_state[key("padding")] > most:
-        st.session_state[key("padding")] = most
+    link.clamp(key("padding"), most)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         added = int(st.slider("Padded tokens", 0, most, width=300, **bounds(key("padding")))) if most > 1 else 1
         forget = st.toggle("Forget the mask in the pooling", **bounds(key("forget")))
@@ -234,11 +233,10 @@ def draws_lens(subject: Subject) -> Files:
             temperature_slider()
         if not setting.training:
             st.button("Draw again", on_click=draw_again, icon=":material/casino:", key="cloud_again")
-    setting = TokenSetting(
-        setting.operators, True, int(st.session_state[key("seed")]), float(st.session_state[key("temperature")])
-    )
+    # the slider above may be this lens' own
+    setting = replace(setting, training=True, temperature=float(st.session_state[key("temperature")]))
     cloud = draw_cloud(subject.hidden, subject.encoded.mask, setting, name, int(count))
-    figures = cloud_figures(cloud, ink())
+    figures = cloud_figures(cloud)
     left, right = st.columns([3, 2], gap="medium")
     with left:
         show_figure(figures[0])
@@ -260,18 +258,19 @@ def pairs_lens(subject: Subject) -> Files:
     if len(texts) < 2:
         st.info("Pairs need two sentences or more: choose another example, or write them in the sidebar, one a line.")
         return _stage_files(_stage(subject, subject.encoded.pieces, subject.hidden, subject.encoded.mask, "index"))
-    link.clamp(key("pinned"), len(texts) - 1)
+    labels = [f"{number + 1}: {text}" for number, text in enumerate(texts)]
+    link.follow(key("pinned"), labels)
     left, right = st.columns([2, 3], gap="large")
     with left:
         pinned = st.selectbox(
             "Compare everything with",
             range(len(texts)),
-            format_func=lambda n: f"{n + 1}: {texts[n]}",
+            format_func=labels.__getitem__,
             **bounds(key("pinned")),
         )
         st.markdown("\n".join(f"{n + 1}. {plain(_short(text))}" for n, text in enumerate(texts)))
     hidden = [encode(subject.encoder, text).hidden[subject.layer] for text in texts]
-    figures = pair_figures(hidden, subject.setting, int(pinned), ink())
+    figures = pair_figures(hidden, subject.setting, int(pinned))
     with right:
         show_figure(figures[0])
     st.markdown("**Cosine similarity of every pair**  \none matrix a pooling; numbers name the sentences above")

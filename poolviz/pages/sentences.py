@@ -23,7 +23,7 @@ LONGEST_HEAD = 80  # characters of a lone sentence in the page's head
 
 def page() -> None:
     """Draw the page once for the current widgets; the address is read first and written last."""
-    first_run = link.restore(PARAMS)
+    link.restore(PARAMS)
     top = st.container()
     with st.sidebar:
         st.markdown("### poolviz  \nSee what pooling does.")
@@ -58,21 +58,22 @@ def page() -> None:
         with menu:
             download_menu(*files)
         _show_formulas(subject)
-    link.tell_notices(top, first_run)
+    link.tell_notices(top)
     link.save(PARAMS, PARAMS)
 
 
 def _choose_sentence(texts: list[str]) -> int:
-    link.clamp(key("which"), len(texts) - 1)
+    labels = [f"{number + 1}: {text}" for number, text in enumerate(texts)]
+    link.follow(key("which"), labels)
     if len(texts) == 1:
         st.markdown(f"**{plain(texts[0][:LONGEST_HEAD])}**" + (" …" if len(texts[0]) > LONGEST_HEAD else ""))
         return 0
-
-    def label(number: int) -> str:
-        return f"{number + 1}: {texts[number]}"
-
     return st.selectbox(
-        "Sentence", range(len(texts)), format_func=label, label_visibility="collapsed", **bounds(key("which"))
+        "Sentence",
+        range(len(texts)),
+        format_func=labels.__getitem__,
+        label_visibility="collapsed",
+        **bounds(key("which")),
     )
 
 

@@ -10,6 +10,8 @@ import streamlit as st
 
 from poolviz.charts.figure import Figure
 
+JOINER = "\u2060"
+
 
 @st.cache_resource(max_entries=256, show_spinner=False)
 def _spec(name: str, arguments: tuple, _builder: Callable[..., Any]) -> dict[str, Any]:
@@ -20,10 +22,15 @@ def show_chart(
     builder: Callable[..., Any], *arguments: Any, alt: str, width: str = "stretch", **datasets: list[dict[str, Any]]
 ) -> None:
     """Draw `builder(*arguments)` with its named data sets; `alt` says in words what it shows."""
-    spec = {**_spec(builder.__qualname__, arguments, builder), "datasets": datasets}
+    spec = {**_spec(f"{builder.__module__}.{builder.__qualname__}", arguments, builder), "datasets": datasets}
     # the chart theme's grey labels miss a contrast of 4.5 to 1 on white
     labels = {"labelColor": ink(), "titleColor": ink(), "labelFontSize": 13, "titleFontSize": 13}
-    spec["config"] = {**spec.get("config", {}), "axis": labels, "legend": {**labels, "labelLimit": 400}}
+    spec["config"] = {
+        **spec.get("config", {}),
+        "text": {"color": ink()},
+        "axis": labels,
+        "legend": {**labels, "labelLimit": 400},
+    }
     st.vega_lite_chart(None, spec, width=width, alt=alt)
 
 
@@ -35,9 +42,15 @@ def show_figure(figure: Figure, width: str = "stretch") -> None:
 
 def plain(text: str) -> str:
     """Text for a Markdown element that shows it as it is: a file's name must not become a link or a picture."""
-    text = re.sub(r"([\\`*_{}\[\]()#+\-!|<>~$:])", r"\\\1", " ".join(text.split()))
-    # bare addresses become links even when escaped; a word joiner, which nobody sees, breaks them
-    return re.sub(r"(?i)(www|https?|mailto)(?=[.:\\])|(?<=\w)(?=@)", lambda found: found[0] + "\u2060", text)
+    text = " ".join(text.split())
+    # Streamlit draws arrows, dashes and icons after Markdown is parsed, where a backslash does not count: a word
+    # joiner, which nobody sees, keeps their characters apart
+    text = re.sub(r"(?<!\S)(<->|->|<-|--|>=|<=|~=)(?!\S)", lambda found: JOINER.join(found[0]), text)
+    text = re.sub(r"(?i):(?=material|streamlit)", f":{JOINER}", text)
+    text = re.sub(r"([\\`*_{}\[\]()#+\-!|<>~$:&])", r"\\\1", text)
+    text = re.sub(r"^(\d+)\.", r"\1\.", text)  # no numbered list
+    # bare addresses become links even when escaped
+    return re.sub(r"(?i)(www|https?|mailto)(?=[.:\\])|(?<=\w)(?=@)", lambda found: found[0] + JOINER, text)
 
 
 def ink() -> str:

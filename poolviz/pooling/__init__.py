@@ -10,7 +10,7 @@ from .base import Options, Pooling
 from .functional import global_pool, grid_for, pool1d, pool2d, pool3d
 from .layers import GlobalPool, Pool1d, Pool2d, Pool3d, ReportPooler, SequencePool
 from .poolings import POOLINGS
-from .sequence import pool_sequence, pool_tokens
+from .sequence import draw_sequence, pool_sequence, pool_tokens
 from .windows import WindowGrid, Windows, windows2d
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "SequencePool",
     "WindowGrid",
     "Windows",
+    "draw_sequence",
     "global_pool",
     "grid_for",
     "pool1d",

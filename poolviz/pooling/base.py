@@ -193,8 +193,12 @@ def draw_index(weights: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
         below = torch.le(cumulative, threshold, out=torch.empty_like(cumulative))
         index = below.sum(dim=-2, keepdim=True).long().clamp_(max=weights.shape[-2] - 1)
     else:
-        exceeds = (cumulative > threshold) & (weights > 0)  # a parallel sum may waver in its last digit
-        index = first_index(exceeds)
+        # a parallel sum may waver in its last digit: cells without weight are passed over, and where nothing is left
+        # above the threshold, the last cell with weight is drawn
+        heard = weights > 0
+        exceeds = (cumulative > threshold) & heard
+        last = weights.shape[-2] - 1 - first_index(heard.flip(-2))
+        index = torch.where(exceeds.any(dim=-2, keepdim=True), first_index(exceeds), last)
     return index, total
 
 

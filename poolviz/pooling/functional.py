@@ -153,8 +153,16 @@ def checked(
     if not x.is_floating_point():
         argument = "hidden" if sequences else "x"
         raise ValueError(f"{caller}: expected floating-point {argument}, got {x.dtype} of shape {tuple(x.shape)}")
+    settings = settings_of(caller, options)
+    if settings.count_include_pad and "count_include_pad" not in pooling.uses:
+        raise ValueError(f"{caller}: count_include_pad is for 'average'; padding never counts in {name!r}")
+    return pooling, settings
+
+
+def settings_of(caller: str, options: dict[str, object]) -> Options:
+    """The options as a record; ValueError or TypeError that begins with `caller`."""
     try:
-        settings = Options(**options)
+        return Options(**options)
     except TypeError:
         wrong = sorted(set(options) - set(Options.__dataclass_fields__))
         if not wrong:
@@ -163,6 +171,3 @@ def checked(
         raise TypeError(f"{caller}: unknown option {', '.join(wrong)}; options are {allowed}") from None
     except ValueError as error:
         raise ValueError(f"{caller}: {error}") from None
-    if settings.count_include_pad and "count_include_pad" not in pooling.uses:
-        raise ValueError(f"{caller}: count_include_pad is for 'average'; padding never counts in {name!r}")
-    return pooling, settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .functional import Size, global_pool, operator, pool1d, pool2d, pool3d
+from .functional import Size, global_pool, operator, pool1d, pool2d, pool3d, settings_of
 from .poolings import POOLINGS
 from .sequence import pool_sequence
 
@@ -78,21 +78,28 @@ class GlobalPool(nn.Module):
 class SequencePool(nn.Module):
     """`pool_sequence` as a layer: (B, T, H), (B, T) -> (B, H), or (B, 2H) for mean-max.
 
-    `attention` learns its query, and needs `hidden_size` for it. The query begins at zero, where attention is the mean.
+    `attention` learns its query, and needs `hidden_size` for it; a `query` that is given stays fixed. The learned one
+    begins at zero, where attention is the mean.
     """
 
-    def __init__(self, name: str, hidden_size: int | None = None, **options: object) -> None:
+    def __init__(
+        self, name: str, hidden_size: int | None = None, query: Tensor | None = None, **options: object
+    ) -> None:
         super().__init__()
+        settings_of("SequencePool", options)
         self.name, self.options = name, options
-        if "query" in operator("SequencePool", name, sequences=True).uses and "query" not in options:
-            if hidden_size is None:
-                raise ValueError(f"SequencePool: {name!r} learns a query and needs hidden_size, e.g. 384")
+        asks = "query" in operator("SequencePool", name, sequences=True).uses
+        if asks and query is None and hidden_size is None:
+            raise ValueError(f"SequencePool: {name!r} learns a query and needs hidden_size, e.g. 384")
+        if asks and query is None:
             self.query = nn.Parameter(torch.zeros(hidden_size))
+        else:
+            self.register_buffer("query", query)  # fixed, or none
 
     def forward(self, hidden: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Pool each sentence's tokens."""
-        learned = dict(self.named_parameters())
-        return pool_sequence(hidden, attention_mask, self.name, **self.options, **learned, training=self.training)
+        options = {**self.options, "query": self.query, "training": self.training}
+        return pool_sequence(hidden, attention_mask, self.name, **options)
 
     def extra_repr(self) -> str:
         """Name and options, as `print(model)` shows them."""

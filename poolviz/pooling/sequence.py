@@ -1,6 +1,7 @@
-"""Pooling tokens by name: `pool_sequence` makes one vector of a sentence, `pool_tokens` a shorter sequence.
+"""Pooling tokens by name: `pool_sequence` makes one vector of a sentence, `draw_sequence` many draws of one,
+`pool_tokens` a shorter sequence.
 
-Both leave the maths to the operators; masks are checked here.
+All leave the maths to the operators; masks are checked here.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .base import pool_cells
+from .base import draw_uniforms, pool_cells
 from .functional import Size, checked
 from .windows import window_grid
 
@@ -44,6 +45,29 @@ def pool_sequence(
         raise ValueError(f"pool_sequence: row {row} has no valid token: its attention_mask is 0 everywhere")
     pooled, weights = pool_cells(pooling, hidden, valid.unsqueeze(-1), settings, return_weights)
     return (pooled, weights) if return_weights else pooled
+
+
+def draw_sequence(
+    hidden: Tensor, name: str, count: int, *, generator: torch.Generator | None = None, temperature: float = 1.0
+) -> Tensor:
+    """Draw one sentence hidden (T, H) `count` times with a stochastic operator: (count, H).
+
+    The same draws as `pool_sequence` in training over `count` copies of it, but its odds are worked out once. Raises
+    ValueError as `pool_sequence` does, and for an operator that draws nothing.
+    """
+    options = {"generator": generator, "temperature": temperature}
+    pooling, settings = checked("draw_sequence", name, hidden, options, sequences=True)
+    if not pooling.stochastic:
+        raise ValueError(f"draw_sequence: {name!r} draws nothing; it always gives the same")
+    if hidden.dim() != 2 or 0 in hidden.shape:
+        raise ValueError(f"draw_sequence: expected hidden of shape (T, H), got {tuple(hidden.shape)}")
+    _, odds = pool_sequence(hidden[None], None, name, return_weights=True, temperature=temperature)
+    cumulative = odds[0].cumsum(dim=0).T.contiguous()  # (H, T): a search along rows
+    total = cumulative[:, -1:]
+    uniforms = draw_uniforms(torch.Size((count, hidden.shape[1])), odds, settings)
+    index = torch.searchsorted(cumulative, (uniforms.T * total).contiguous(), right=True)
+    drawn = hidden.T.gather(1, index.clamp_(max=len(hidden) - 1))
+    return torch.where(total > 0, drawn, total.to(hidden.dtype)).T
 
 
 def pool_tokens(

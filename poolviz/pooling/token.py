@@ -130,7 +130,7 @@ ATTENTION = Pooling(
     label="Attention",
     family="token",
     formula=r"S = \sum_{t=1}^{n} \frac{e^{q \cdot h_t / (T \sqrt{H})}}{\sum_k e^{q \cdot h_k / (T \sqrt{H})}}\, h_t",
-    paper="Yang et al. (2016), NAACL; q is learned, untrained it is the mean",
+    paper="Yang et al. (2016), NAACL; q is learned, or, without training, the mean of the tokens",
     colour="#882255",
     arithmetic="{wx} = {y}",
     weights=_attention_weights,

@@ -100,6 +100,13 @@ class Tab:
         self.idle()
         return self
 
+    def sentences(self, query="", ready=".tokens[data-painted]"):
+        """Open the sentence page at an address, until `ready` is there."""
+        self.page.goto(self.url + "sentences" + query)
+        self.page.locator(ready).first.wait_for(timeout=60_000)
+        self.idle()
+        return self
+
     def idle(self):
         """Until the script has finished and the last frame is drawn."""
         self.page.wait_for_function("() => !document.querySelector('[data-testid=\"stStatusWidget\"]')")
@@ -107,6 +114,15 @@ class Tab:
 
     def cell(self):
         return tuple(int(part) for part in self.page.locator(".stage").get_attribute("data-cell").split(","))
+
+    def place(self):
+        """The token and the dimension that the sentence page's board follows."""
+        return tuple(int(part) for part in self.page.locator(".tokens").get_attribute("data-place").split(","))
+
+    def line(self, title):
+        """An operator's arithmetic on the sentence page's board."""
+        titles = self.page.locator(".tokens .who").all_inner_texts()
+        return self.page.locator(".tokens .what").nth(titles.index(title)).inner_text()
 
     def words(self, title):
         card = self.page.locator(".card", has=self.page.get_by_role("heading", name=title, exact=True))

@@ -17,7 +17,7 @@ MAP = "?input=photo&size=56&map=gabor&operators=max,average,softmax-stochastic" 
 
 CLOCK = """() => {
   const roots = [...document.querySelectorAll('*')].map(node => node.shadowRoot).filter(Boolean);
-  const stage = roots.map(root => root.querySelector('.stage')).find(Boolean);
+  const stage = roots.map(root => root.querySelector('.stage, .tokens')).find(Boolean);
   window.__times = [];
   let from = null;
   // drawn in one frame, on the screen when the next one begins
@@ -68,6 +68,55 @@ def test_hover_to_repaint(tab, capsys):
     with capsys.disabled():
         print(f"\nhover to repaint, 56 x 56 x 32, three operators: median {median:.0f} ms (50)")
     assert median <= 100
+
+
+SENTENCE = "?operators=cls,mean,max,softmax-stochastic"  # 11 tokens x 384 dimensions, four poolings
+# a place or a temperature is painted when the board writes these again
+BOARD = CLOCK.replace("['data-painted']", "['data-painted', 'data-place']")
+
+
+def test_temperature_to_painted_tokens(tab, capsys):
+    tab.sentences(SENTENCE)
+    tab.page.evaluate(BOARD)
+    slider = tab.page.get_by_role("slider", name=re.compile("Temperature"))
+    slider.focus()
+    tab.page.evaluate("() => { window.__times = []; }")
+    for number in range(24):  # four to warm up
+        slider.press("ArrowLeft" if number // 4 % 2 else "ArrowRight")
+        times(tab, number + 1)
+        tab.page.wait_for_timeout(150)
+    measured = times(tab, 24)[4:]
+    median, p95 = statistics.median(measured), quantile(measured, 0.95)
+    with capsys.disabled():
+        print(f"\ntemperature to painted tokens, four poolings: median {median:.0f} ms, p95 {p95:.0f} ms (200 / 350)")
+    assert median <= 400 and p95 <= 700
+
+
+def test_hover_to_repainted_tokens(tab, capsys):
+    tab.sentences(SENTENCE)
+    tab.page.evaluate(BOARD)
+    tab.page.evaluate("() => { window.__hover = true; }")
+    box = tab.page.locator(".tokens canvas").bounding_box()
+    for number in range(34):
+        tab.page.mouse.move(box["x"] + 150 + 9 * number, box["y"] + 54 + 28 * (number % 11))
+        times(tab, number + 1)
+    median = statistics.median(times(tab, 34)[4:])
+    with capsys.disabled():
+        print(f"\nhover to repainted tokens: median {median:.0f} ms (50)")
+    assert median <= 100
+
+
+def test_first_tokens_on_a_warm_server(tab, capsys):
+    tab.sentences()
+    taken = []
+    for _ in range(3):
+        tab.page.goto("about:blank")
+        began = time.perf_counter()
+        tab.page.goto(tab.url + "sentences")
+        tab.page.locator(".tokens[data-painted]").wait_for()
+        taken.append(time.perf_counter() - began)
+    with capsys.disabled():
+        print(f"\nnavigation to first tokens, warm server: {', '.join(f'{each:.1f} s' for each in taken)} (a note)")
 
 
 def test_first_chart(chromium, tmp_path, capsys):

@@ -40,11 +40,12 @@ function layoutBoard(board) {
   const names = Math.max(...board.names.map((name) => ruler.measureText(name).width));
   const lone = board.data.tall / board.tokens < 13; // rows too low for names: one name with its number
   const left = Math.min(Math.max(56, names + (lone ? 48 : 12)), Math.max(72, width * 0.16));
-  const bar = Math.max(30, Math.min(70, (width * 0.4) / columns));
+  const bar = Math.max(12, Math.min(70, (width * 0.4) / columns, (width - left - 128) / columns - 8));
   const wide = Math.max(120, width - left - columns * (bar + 8) - 8);
   const row = Math.max(2, Math.min(28, board.data.tall / board.tokens));
   const below = HEAD + row * board.tokens + 30;
   const height = below + board.readings.length * (STRIP + GAP);
+  board.narrow = new Map();
   board.sizes = { left, wide, bar, row, top: HEAD, below, height, width };
   drawBoard(board);
 }
@@ -76,9 +77,11 @@ function drawBoard(board) {
 function narrowed(board, picture) {
   const pixels = Math.round(board.sizes.wide * (window.devicePixelRatio || 1));
   if (pixels >= picture.width) return picture;
+  if (board.narrow.has(picture)) return board.narrow.get(picture);
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [pixels, picture.height];
   canvas.getContext("2d").drawImage(picture, 0, 0, pixels, picture.height);
+  board.narrow.set(picture, canvas);
   return canvas;
 }
 
@@ -120,8 +123,8 @@ function drawVectors(board, context) {
     const y = below + i * (STRIP + GAP);
     context.drawImage(narrowed(board, reading.picture), left, y, wide, STRIP);
     const value = formatNumber(reading.vector[dimension]);
-    const right = left + wide + 8 + bar;
-    write(context, board, value, right, y + STRIP / 2, { align: "right", weight: 650 });
+    const right = left + wide + 8 + Math.max(bar, 44);
+    write(context, board, value, right, y + STRIP / 2, { align: "right", weight: 650, most: right - left - wide });
     context.fillStyle = reading.colour;
     context.fillRect(right + 9, y + 5, 12, STRIP - 10);
     write(context, board, reading.title, right + 27, y + STRIP / 2, { most: board.sizes.width - right - 28, weight: 600 });
@@ -193,7 +196,7 @@ function drawShares(board, context) {
       const y = top + token * row;
       context.fillRect(x + 1, y + Math.min(2, row / 8), (bar - 1) * Math.min(1, Math.max(0, share)), row - Math.min(4, row / 4));
       context.globalAlpha = 1;
-      if (row < 13 || share === 0) continue;
+      if (row < 13 || bar < 30 || share === 0) continue;
       const text = shortShare(share);
       const inside = share > 0.6;
       context.font = `12px ${board.font}`;
@@ -224,6 +227,7 @@ function drawFrame(board, context) {
   thinOutline(context, x - margin, below - 2, column + 2 * margin, board.readings.length * (STRIP + GAP) - GAP + 4);
   const high = Math.max(row, 4);
   thinOutline(context, left - 2, top + (token + 0.5) * row - high / 2, wide + 4, high);
+  if (wide < 260) return; // the dimension's number needs the room
   const sorted = board.data.order.every((dimension_, i) => dimension_ === i) ? "" : ", sorted";
   write(context, board, `${board.dimensions} dimensions of ${board.tokens} tokens${sorted}`, left, top - 12, { size: 12, alpha: 0.75, most: wide });
 }
@@ -246,7 +250,8 @@ function writeLine(board, line, reading) {
   }));
   line.textContent = arithmetic(reading, bars, reading.vector[dimension]);
   const speaker = bars.findIndex((bar) => bar.weight === 1);
-  if (speaker < 0) return;
+  // beside the sum of products a weight of 1 may be a rounded one
+  if (speaker < 0 || (reading.arithmetic.includes("{wx}") && !reading.odds)) return;
   const name = document.createElement("bdi");
   name.textContent = board.names[speaker];
   line.append(", from ", name);
