@@ -387,3 +387,32 @@ def test_payload_is_light(tab):
     received.clear()
     tab.sentences(f"?source=own&text={quote('word ' * 390)}&operators=max,softmax-stochastic")
     assert 0 < sum(received) < 6_000_000, json.dumps(received)
+
+
+def choose(tab, label, option):
+    tab.page.get_by_label(label, exact=True).click()
+    tab.page.get_by_role("option", name=option).first.click()
+    tab.idle()
+
+
+def test_a_chosen_number_stays_where_its_options_are_named_anew(tab):
+    """A select box answers with the label that it shows, which may be one of before."""
+    tab.sentences()
+    choose(tab, "Sentence", "3:")
+    choose(tab, "Which", "The same words")
+    for lens in ("Who speaks?", "Pairs", "Layers"):
+        tab.page.get_by_role("radio", name=lens).or_(tab.page.get_by_role("button", name=lens)).first.click()
+        tab.idle()
+        assert tab.page.get_by_label("Sentence", exact=True).input_value() == f"3: {EXAMPLES['order'][2]}"
+        assert tab.page.locator("[data-testid=stException]").count() == 0
+    assert "which=2" in tab.page.url
+
+
+def test_a_chosen_channel_stays_where_channels_are_named_anew(tab):
+    tab.open("?input=photo&channel=2")
+    choose(tab, "Feature map", "Edge filters")
+    for lens in ("Chance", "Outputs"):
+        tab.page.get_by_role("radio", name=lens).or_(tab.page.get_by_role("button", name=lens)).first.click()
+        tab.idle()
+        assert tab.page.get_by_label("Channel (of 8)", exact=True).input_value().startswith("2: ")
+        assert tab.page.locator("[data-testid=stException]").count() == 0
