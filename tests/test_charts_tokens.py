@@ -175,7 +175,7 @@ def test_reading_changes_nothing():
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        (TokenSetting(("cls", "max")), "no parameters"),
+        (TokenSetting(("cls", "max")), ""),
         (TokenSetting(("stochastic",)), "test mode"),
         (TokenSetting(("stochastic", "softmax-stochastic"), True, 7, 0.5), "training mode, seed 7, temperature 0.5"),
         (TokenSetting(("attention",), temperature=2.0), "temperature 2"),
@@ -314,10 +314,20 @@ def test_a_long_sentence_travels_in_less_than_three_megabytes_and_close():
 
 def test_the_speech_payload_is_json_with_shares_that_sum_to_one():
     made = stage(TokenSetting(("mean", "max", "mean-max")))
-    sent = json.loads(json.dumps(tokens.speech_payload(made.pieces, made.readings), allow_nan=False))
+    sent = json.loads(json.dumps(tokens.speech_payload(made.pieces, made.readings, "weight"), allow_nan=False))
     assert len(sent["pieces"]) == T and [row["dimensions"] for row in sent["rows"]] == [H] * 4
     for row, reading in zip(sent["rows"], made.readings, strict=True):
         assert sum(row["shares"]) == pytest.approx(1, abs=1e-5) and row["wins"] == reading.wins.tolist()
+
+
+def test_parts_of_the_vector_are_projections_that_sum_to_one():
+    made = stage(TokenSetting(("mean", "max", "softmax-stochastic", "mean-max", "cls")))
+    sent = tokens.speech_payload(made.pieces, made.readings, "vector")
+    for row, reading in zip(sent["rows"], made.readings, strict=True):
+        vector, weighted = reading.vector.numpy(), (reading.weights * made.hidden).numpy()
+        np.testing.assert_allclose(weighted.sum(0), vector, atol=1e-5)
+        np.testing.assert_allclose(row["shares"], weighted @ vector / (vector @ vector), atol=1e-5)
+        assert sum(row["shares"]) == pytest.approx(1, abs=1e-4) and row["of"] == "of the vector"
 
 
 # ---- numbers to keep

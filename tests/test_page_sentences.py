@@ -103,7 +103,8 @@ def shown_texts(app: AppTest) -> list[str]:
     """The sentences that can be looked at."""
     picker = [s for s in app.selectbox if s.key == key("which")]
     if picker:
-        return [option.split(": ", 1)[1] for option in picker[0].options]
+        labels = [option.split(": ", 1)[1] for option in picker[0].options]
+        return [label.removeprefix("✓ ").removeprefix("* ") for label in labels]  # the judgement stands before it
     return [data(app, "poolviz_tokens")["title"].split("\n")[0]]
 
 
@@ -225,6 +226,9 @@ def test_padding_changes_a_vector_only_where_it_is_forgotten(encoder, forget, de
     shown = board(app)
     assert torch.equal(numbers(shown["hidden"]), wrong)
     assert sum(shown["mask"]) == (count + 5 if forget else count)
+    if not forget:
+        assert "With the mask every vector is right" in app.success[0].value
+        return
     rows = {row["operator"]: row["error"] for row in datasets(app)["errors"]}
     used = torch.ones(1, count + 5) if forget else torch.arange(count + 5)[None] < count
     for name in ("cls", "mean", "max", "last"):
@@ -349,8 +353,8 @@ def test_cola_is_shown_where_its_files_are(monkeypatch, tmp_path):
     monkeypatch.setenv("POOLVIZ_DATA", str(tmp_path / "data"))
     app = opened(source="cola", cola="2")
     assert shown_texts(app) == [f"Sentence {n} of CoLA <b>." for n in (2, 3, 4, 5)] and said(app) == {}
-    judged = [c.value for c in app.caption if "linguists" in c.value]
-    assert judged == ["Judged by linguists: not acceptable, acceptable, not acceptable, acceptable"]
+    (picker,) = (s for s in app.selectbox if s.key == key("which"))
+    assert [option[3] for option in picker.options] == ["*", "✓", "*", "✓"]  # as linguists judged
     assert len(shown_texts(opened(source="cola", cola="9593"))) == 4  # beyond these short files
 
 
@@ -549,7 +553,9 @@ SAMPLES = {
     "lens": list(LENSES),
     "order": ["winner", "variance", "index"],
     "place": [(0, 0), (3, 17), (9999, 9999)],
-    "padding": [1, 8, 64],
+    "measure": ["weight", "vector"],
+    "without": [True, False],
+    "padding": [0, 1, 8, 64],
     "forget": [True, False],
     "deaf": [True, False],
     "with": list(STOCHASTIC),
@@ -566,6 +572,8 @@ BAD = {
     "layer": ["-1", "last", "1.5", "1000"],
     "operators": ["average", "mean,foo", "cls,mean,max,last,attention,stochastic", "MEAN"],
     "mode": ["training"],
+    "measure": ["share"],
+    "without": ["true"],
     "seed": ["-1", "1000000"],
     "temperature": ["0", "5", "nan"],
     "lens": ["outputs", ""],

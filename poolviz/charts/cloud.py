@@ -83,6 +83,11 @@ def cloud_rows(cloud: Cloud) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
     return rows, marks, shares
 
 
+def distances(cloud: Cloud) -> dict[str, float]:
+    """Mean Euclidean distance of a draw from each mark, in all dimensions, which a plane does not show."""
+    return {POOLINGS[name].label: float((cloud.draws - mark).norm(dim=-1).mean()) for name, mark in cloud.marks.items()}
+
+
 def cosine_rows(cloud: Cloud) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Histograms of the cosine between two draws, and between a draw and the expectation; and their means."""
     unit = F.normalize(cloud.draws[:MOST_PAIRED].double(), dim=-1)
@@ -127,7 +132,7 @@ def cloud_figures(cloud: Cloud) -> list[Figure]:
     return [
         Figure(
             f"{len(cloud.draws):,} draws in the plane where they differ most",
-            f"principal components 1 and 2 of the draws: {first} % and {second} % of their variance",
+            f"principal components 1 and 2: {first} % and {second} % of the draws' variance; the rest is not seen here",
             f"Draws of {label} as a cloud around their expectation",
             cloud_chart,
             (cloud.name,),
@@ -160,12 +165,12 @@ def cloud_chart(name: str) -> alt.LayerChart:
     base = alt.Chart(alt.NamedData("marks"))
     colour = alt.Color("colour:N", scale=None)
     points = base.mark_point(filled=True, size=170, opacity=1, stroke="#ffffff", strokeWidth=1.5)
-    # a line each, so that names of marks that lie together can be read
+    # the expectation's name stands on the other side: the others often lie near it
     words = [
-        base.transform_filter(f"datum.line === {line}")
-        .mark_text(align="left", dx=12, dy=15 * line - 22, fontSize=14, fontWeight=600)
+        base.transform_filter(f"datum.line {where} 0")
+        .mark_text(align=align, dx=dx, dy=dy, fontSize=14, fontWeight=600)
         .encode(x="x:Q", y="y:Q", text="name:N")
-        for line in range(len(MARKS) + 1)
+        for where, align, dx, dy in (("===", "right", -12, 12), (">", "left", 12, -8))
     ]
     return alt.layer(
         draws.encode(x=x, y=y),
@@ -195,8 +200,13 @@ def cosine_chart(name: str) -> alt.Chart:
 
 def convergence_chart(name: str) -> alt.LayerChart:
     """Both axes logarithmic. Data set `means`."""
-    x = alt.X("draws:Q", scale=alt.Scale(type="log"), title="number of draws N", axis=alt.Axis(format="~s"))
-    y = alt.Y("error:Q", scale=alt.Scale(type="log"), title="relative error", axis=alt.Axis(format=".1%"))
+    x = alt.X(
+        "draws:Q",
+        scale=alt.Scale(type="log"),
+        title="number of draws N",
+        axis=alt.Axis(format="~s", values=[1, 10, 100, 1000]),
+    )
+    y = alt.Y("error:Q", scale=alt.Scale(type="log"), title="relative error", axis=alt.Axis(format=".3~%"))
     base = alt.Chart(alt.NamedData("means")).encode(x=x)
     line = base.mark_line(color=POOLINGS[name].colour, strokeWidth=2.5).encode(y=y)
     expected = base.mark_line(color="#7d8590", strokeDash=[6, 4], strokeWidth=2).encode(y="expected:Q")

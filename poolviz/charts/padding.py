@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from poolviz.charts.figure import Figure
-from poolviz.charts.similarity import operator_colours
+from poolviz.charts.similarity import MIDDLE, operator_colours
 from poolviz.charts.tokens import TokenSetting
 from poolviz.pooling import POOLINGS
 
@@ -58,8 +58,12 @@ def _errors(right: Tensor, wrong: Tensor, mask: Tensor, used: Tensor, setting: T
     return rows
 
 
-def padding_figures(rows: list[dict[str, Any]], curve: list[dict[str, Any]], setting: TokenSetting) -> list[Figure]:
-    """The error now, and how it grows with padding."""
+def padding_figures(
+    rows: list[dict[str, Any]], curve: list[dict[str, Any]], setting: TokenSetting, added: int, deaf: bool
+) -> list[Figure]:
+    """The error with `added` padded tokens, and how it grows with padding."""
+    knows = "the encoder attends to the padding too" if deaf else "the encoder itself knows the mask"
+    most = max(row["padding"] for row in curve)
     return [
         Figure(
             "How wrong each vector is",
@@ -70,12 +74,12 @@ def padding_figures(rows: list[dict[str, Any]], curve: list[dict[str, Any]], set
             {"errors": rows},
         ),
         Figure(
-            "The longer the batch, the worse",
-            "error against the number of padded tokens; the encoder itself knows the mask",
+            "Error by length of the padding",
+            f"a line a pooling; {knows}",
             "Relative error of each operator against the number of padded tokens",
             padding_chart,
-            (setting.operators,),
-            {"by_padding": curve},
+            (setting.operators, most),
+            {"by_padding": curve, "here": [{"padding": added}]},
         ),
     ]
 
@@ -85,19 +89,20 @@ def error_chart(operators: tuple[str, ...]) -> alt.LayerChart:
     labels = [POOLINGS[name].label for name in operators]
     y = alt.Y("operator:N", sort=labels, title=None, axis=alt.Axis(labelLimit=200, labelOverlap=False))
     base = alt.Chart(alt.NamedData("errors")).encode(y=y)
-    x = alt.X("error:Q", title="relative error", axis=alt.Axis(format="%"), scale=alt.Scale(domainMin=0))
+    x = alt.X("error:Q", title="relative error", axis=alt.Axis(format="~%"), scale=alt.Scale(domainMin=0))
     bars = base.mark_bar().encode(x=x, color=operator_colours(operators, legend=False))
     words = base.transform_calculate(
         words="format(datum.error, '.1%') + ', cos ' + format(datum.cosine, '.3f')"
-    ).mark_text(align="left", dx=5, fontSize=13, color="#7d8590")
+    ).mark_text(align="left", dx=5, fontSize=13)
     return (bars + words.encode(x="error:Q", text="words:N")).properties(height=36 * len(operators) + 70)
 
 
-def padding_chart(operators: tuple[str, ...]) -> alt.Chart:
-    """A line an operator. Data set `by_padding`."""
-    x = alt.X("padding:Q", title="padded tokens", axis=alt.Axis(tickMinStep=1))
-    y = alt.Y("error:Q", title="relative error", axis=alt.Axis(format="%"), scale=alt.Scale(domainMin=0))
-    chart = alt.Chart(alt.NamedData("by_padding")).mark_line(strokeWidth=2.5)
-    return chart.encode(x=x, y=y, color=operator_colours(operators, legend=False)).properties(
-        height=36 * len(operators) + 70
-    )
+def padding_chart(operators: tuple[str, ...], most: int) -> alt.LayerChart:
+    """A line an operator; the chosen number is marked. Data sets `by_padding`, `here`."""
+    scale = alt.Scale(domain=[0, most], nice=False)
+    x = alt.X("padding:Q", title="padded tokens", axis=alt.Axis(tickMinStep=1), scale=scale)
+    y = alt.Y("error:Q", title="relative error", axis=alt.Axis(format="~%"), scale=alt.Scale(domainMin=0))
+    here = alt.Chart(alt.NamedData("here")).mark_rule(color=MIDDLE, strokeDash=[4, 4]).encode(x=x)
+    lines = alt.Chart(alt.NamedData("by_padding")).mark_line(strokeWidth=2.5)
+    colour = operator_colours(operators, legend=False)
+    return alt.layer(here, lines.encode(x=x, y=y, color=colour)).properties(height=36 * len(operators) + 70)

@@ -94,8 +94,8 @@ def pair_figures(hidden: Sequence[Tensor], setting: TokenSetting, pinned: int) -
 
 def matrix_chart(count: int) -> alt.LayerChart:
     """Similarity of `count` sentences, in numbers where they fit. Data set `cosines`."""
-    cell = max(22, min(52, 300 // count))
-    quiet = {"title": None, "domain": False, "ticks": False}
+    cell = max(34, min(52, 300 // count))
+    quiet = {"title": None, "domain": False, "ticks": False, "labelOverlap": False}
     base = alt.Chart(alt.NamedData("cosines")).encode(
         x=alt.X("b:O", axis=alt.Axis(labelAngle=0, **quiet)), y=alt.Y("a:O", axis=alt.Axis(**quiet))
     )
@@ -105,16 +105,20 @@ def matrix_chart(count: int) -> alt.LayerChart:
         text=alt.Text("cosine:Q", format=".2f"),
         color=alt.condition("abs(datum.cosine) > 0.6", alt.value("#ffffff"), alt.value("#111111")),
     )
-    layers = squares + words if cell >= 30 else squares + base.mark_text(opacity=0)
-    return layers.properties(width=cell * count, height=cell * count)
+    return (squares + words).properties(width=cell * count, height=cell * count)
 
 
 def rank_chart(operators: tuple[str, ...], others: int) -> alt.LayerChart:
     """A line a sentence from pooling to pooling. Data set `ranks`."""
     labels = [POOLINGS[name].label for name in operators]
-    x = alt.X(
-        "operator:N", sort=labels, title=None, axis=alt.Axis(labelAngle=0, orient="top", labelLimit=160, ticks=False)
+    broken = alt.Axis(
+        labelExpr="split(replace(datum.label, '-', '- '), ' ')",  # a word a line: names stand side by side on a phone
+        labelAngle=0,
+        labelOverlap=False,
+        orient="top",
+        ticks=False,
     )
+    x = alt.X("operator:N", sort=labels, title=None, axis=broken)
     scale = alt.Scale(domain=[0.5, others + 0.5], reverse=True, nice=False)
     y = alt.Y(
         "rank:Q", scale=scale, title="rank", axis=alt.Axis(values=list(range(1, others + 1)), format="d", grid=False)
@@ -129,6 +133,29 @@ def rank_chart(operators: tuple[str, ...], others: int) -> alt.LayerChart:
     return alt.layer(lines, dots, numbers, values).properties(height=54 * others + 30)
 
 
+def changed_ranks(hidden: Sequence[Tensor], setting: TokenSetting) -> dict[int, list[int]]:
+    """Pinned sentence -> the others whose rank differs from one pooling to another, where there are any."""
+    each = [cosines(vectors(hidden, setting, name)) for name in setting.operators]
+    changed = {}
+    for pinned in range(len(hidden)):
+        places = torch.stack([ranks(similarity, pinned) for similarity in each])
+        moved = (places != places[:1]).any(dim=0).nonzero()[:, 0].tolist()
+        if moved:
+            changed[pinned] = moved
+    return changed
+
+
+def strongest_dimension(hidden: Sequence[Tensor], setting: TokenSetting) -> tuple[int, str, float]:
+    """The dimension, and the pooling, with the largest share of a mean vector's squared length; and that share."""
+    best = (0, setting.operators[0], 0.0)
+    for name in setting.operators:
+        squares = vectors(hidden, setting, name).double().square().mean(dim=0)
+        share, place = (squares / squares.sum().clamp(min=1e-30)).max(dim=0)
+        if float(share) > best[2]:
+            best = (int(place) % hidden[0].shape[1], name, float(share))
+    return best
+
+
 def layer_rows(hidden: Tensor, mask: Tensor, setting: TokenSetting) -> list[dict[str, Any]]:
     """Cosine between each layer's pooled vector and the last layer's, hidden (L + 1, T, H)."""
     rows = []
@@ -137,9 +164,16 @@ def layer_rows(hidden: Tensor, mask: Tensor, setting: TokenSetting) -> list[dict
         pooled = calm.pool(hidden, mask.expand(len(hidden), -1), name)
         to_last = F.cosine_similarity(pooled, pooled[-1:], dim=-1)
         norms = pooled.norm(dim=-1)
+        before = F.cosine_similarity(pooled[1:], pooled[:-1], dim=-1).tolist()
         rows += [
-            {"operator": POOLINGS[name].label, "layer": layer, "cosine": float(value), "norm": float(norm)}
-            for layer, (value, norm) in enumerate(zip(to_last, norms, strict=True))
+            {
+                "operator": POOLINGS[name].label,
+                "layer": layer,
+                "cosine": float(value),
+                "norm": float(norm),
+                "step": step,
+            }
+            for layer, (value, norm, step) in enumerate(zip(to_last, norms, [None, *before], strict=True))
         ]
     return rows
 
@@ -149,11 +183,19 @@ def layer_figures(hidden: Tensor, mask: Tensor, setting: TokenSetting, layer: in
     rows, marks = layer_rows(hidden, mask, setting), [{"layer": layer}]
     return [
         Figure(
-            "How the vectors turn towards the last layer",
-            "cosine between a layer's pooled vector and the last layer's; 0 is the embedding table",
+            "How near the vectors are to the last layer's",
+            "cosine; layer 0 is the embeddings of word, position and segment; at the end it is 1 by construction",
             "Cosine of each layer's pooled vector to the last layer's, a line an operator",
             layer_chart,
             (setting.operators, "cosine", "cosine to the last layer"),
+            {"layers": rows, "here": marks},
+        ),
+        Figure(
+            "How far each layer turns them",
+            "cosine to the same vector one layer before: the lower, the more the layer changed",
+            "Cosine of each layer's pooled vector to that of the layer before, a line an operator",
+            layer_chart,
+            (setting.operators, "step", "cosine to the layer before"),
             {"layers": rows, "here": marks},
         ),
         Figure(
@@ -170,7 +212,8 @@ def layer_figures(hidden: Tensor, mask: Tensor, setting: TokenSetting, layer: in
 def layer_chart(operators: tuple[str, ...], measure: str, title: str) -> alt.LayerChart:
     """A line an operator; the chosen layer is marked. Data sets `layers`, `here`."""
     x = alt.X("layer:Q", title="layer", axis=alt.Axis(tickMinStep=1, format="d"))
-    y = alt.Y(f"{measure}:Q", title=title, scale=alt.Scale(zero=False))
+    scale = alt.Scale(zero=False) if measure == "norm" else alt.Scale(zero=False, domainMax=1)
+    y = alt.Y(f"{measure}:Q", title=title, scale=scale)
     here = alt.Chart(alt.NamedData("here")).mark_rule(color=MIDDLE, strokeDash=[4, 4]).encode(x="layer:Q")
     lines = alt.Chart(alt.NamedData("layers")).mark_line(strokeWidth=2.5, point={"filled": True, "size": 60})
     return alt.layer(here, lines.encode(x=x, y=y, color=operator_colours(operators))).properties(height=360)

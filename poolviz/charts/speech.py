@@ -9,18 +9,20 @@ import altair as alt
 
 from poolviz.charts.figure import Figure
 from poolviz.charts.tokens import Reading
-from poolviz.inputs.encoder import Piece
+from poolviz.inputs.encoder import UNKNOWN, Piece
 
-KINDS = {"word": "word", "inside": "piece inside a word", "special": "special token", "padding": "padding"}
+KINDS = {"inside": "piece inside a word", "special": "special token", "padding": "padding"}
 
 
 def share_rows(pieces: Sequence[Piece], readings: Sequence[Reading]) -> list[dict[str, Any]]:
-    """A row a token and operator: its share of the weight, and the dimensions in which it has the most."""
+    """A row a token and operator: its shares of weight and vector, and the dimensions in which it has the most."""
     rows = []
     for reading in readings:
-        for number, (piece, share, won) in enumerate(zip(pieces, reading.shares, reading.wins, strict=True)):
+        for number, (piece, share, won, part) in enumerate(
+            zip(pieces, reading.shares, reading.wins, reading.contributions, strict=True)
+        ):
             place = {"operator": reading.label, "position": number, "token": f"{number}: {piece.text or piece.piece}"}
-            rows.append(place | {"share": float(share), "dimensions won": int(won)})
+            rows.append(place | {"share": float(share), "share of the vector": float(part), "dimensions won": int(won)})
     return rows
 
 
@@ -56,13 +58,19 @@ def piece_rows(pieces: Sequence[Piece]) -> list[dict[str, Any]]:
         {
             "position": number,
             "piece": piece.piece,
-            "what it is": KINDS[piece.kind],
+            "what it is": _kind(piece),
             "text": piece.text,
             "characters": f"{piece.start}:{piece.start + len(piece.text)}" if piece.text else "",
             "number in the vocabulary": piece.id,
         }
         for number, piece in enumerate(pieces)
     ]
+
+
+def _kind(piece: Piece) -> str:
+    if piece.piece in UNKNOWN:
+        return "unknown"
+    return KINDS.get(piece.kind) or ("word" if any(map(str.isalnum, piece.text)) else "mark")
 
 
 def pieces_figure(pieces: Sequence[Piece]) -> Figure:

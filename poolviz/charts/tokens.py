@@ -17,6 +17,7 @@ from poolviz.charts.colour import DIVERGING, signed_range
 from poolviz.inputs.encoder import Piece
 from poolviz.pooling import POOLINGS, pool_sequence
 
+MEASURES = {"weight": "of the weight", "vector": "of the vector"}
 ORDERS = {"winner": "Dimensions by winning token", "variance": "by variance over tokens", "index": "by index"}
 
 
@@ -43,7 +44,7 @@ class TokenSetting:
             parts.append(f"training mode, seed {self.seed}" if self.training else "test mode")
         if any("temperature" in pooling.uses for pooling in chosen):
             parts.append(f"temperature {self.temperature:g}")
-        return ", ".join(parts) or "no parameters"
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,23 @@ class Reading:
     vector: Tensor  # (H,)
     weights: Tensor  # (T, H)
     probabilities: Tensor | None  # (T, H) of a stochastic operator in training, else None
+    parts: Tensor  # (T, H) weighted tokens, which add up to the vector
 
     @property
     def shares(self) -> Tensor:
         """(T,) each token's share of all weight: for max and for draws, the share of dimensions that it wins."""
         each = self.weights.sum(dim=-1)
         return each / each.sum() if each.sum() > 0 else each
+
+    @property
+    def contributions(self) -> Tensor:
+        """(T,) each token's part of the vector: what it brings along the vector's own direction; they sum to 1.
+
+        A long token brings more than its weight, one that points away less than nothing. Kobayashi et al. (2020),
+        "Attention is Not Only a Weight", look at norms for the same reason.
+        """
+        square = (self.vector**2).sum()
+        return (self.parts * self.vector).sum(dim=-1) / square if square > 0 else torch.zeros(len(self.weights))
 
     @property
     def wins(self) -> Tensor:
@@ -96,21 +108,20 @@ def read(hidden: Tensor, mask: Tensor, setting: TokenSetting) -> list[Reading]:
         odds = None
         if POOLINGS[name].stochastic and setting.training:
             _, odds = replace(setting, training=False).pool(hidden[None], mask[None], name, return_weights=True)
-        readings += _halves(name, pooled[0], weights[0], None if odds is None else odds[0])
+        readings += _halves(name, hidden, pooled[0], weights[0], None if odds is None else odds[0])
     return readings
 
 
-def _halves(name: str, vector: Tensor, weights: Tensor, odds: Tensor | None) -> list[Reading]:
+def _halves(name: str, hidden: Tensor, vector: Tensor, weights: Tensor, odds: Tensor | None) -> list[Reading]:
     pooling = POOLINGS[name]
     if not pooling.parts:
-        return [Reading(name, pooling.label, pooling.colour, vector, weights, odds)]
+        return [Reading(name, pooling.label, pooling.colour, vector, weights, odds, weights * hidden)]
+    readings = []
     count = len(pooling.parts)
-    return [
-        Reading(part.name, f"{pooling.label}: {part.label.lower()}", pooling.colour, half, half_weights, None)
-        for part, half, half_weights in zip(
-            pooling.parts, vector.chunk(count), weights.chunk(count, dim=-1), strict=True
-        )
-    ]
+    for part, half, each in zip(pooling.parts, vector.chunk(count), weights.chunk(count, dim=-1), strict=True):
+        label = f"{pooling.label}: {part.label.lower()}"
+        readings.append(Reading(part.name, label, pooling.colour, half, each, None, each * hidden))
+    return readings
 
 
 def dimension_order(hidden: Tensor, mask: Tensor, how: str) -> Tensor:
@@ -177,15 +188,16 @@ def _reading(reading: Reading) -> dict[str, Any]:
     }
 
 
-def speech_payload(pieces: Sequence[Piece], readings: Sequence[Reading]) -> dict[str, Any]:
-    """The sentence once an operator, each token with its share."""
+def speech_payload(pieces: Sequence[Piece], readings: Sequence[Reading], measure: str) -> dict[str, Any]:
+    """The sentence once an operator, each token with its share of the weight or of the vector."""
     return {
         "pieces": pieces_payload(pieces),
         "rows": [
             {
                 "title": reading.label,
                 "colour": reading.colour,
-                "shares": reading.shares.tolist(),
+                "shares": (reading.shares if measure == "weight" else reading.contributions).tolist(),
+                "of": MEASURES[measure],
                 "wins": reading.wins.tolist(),
                 "dimensions": reading.vector.numel(),
             }

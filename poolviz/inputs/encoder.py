@@ -34,9 +34,10 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9][\w.-]{0,95})?", r
 # what an encoder needs, at the top of its repository; no pickle, no Python
 HUB_FILES = re.compile(
     r"config\.json|model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|tokenizer(_config)?\.json"
-    r"|vocab\.(txt|json)|merges\.txt|special_tokens_map\.json|sentence_bert_config\.json"
+    r"|vocab\.(txt|json)|merges\.txt|special_tokens_map\.json|sentence_bert_config\.json|1_Pooling/config\.json"
 )
 NETWORK_SECONDS = 8
+UNKNOWN = ("[UNK]", "<unk>")
 
 _TOKENIZING = threading.Lock()  # a fast tokenizer refuses to be used by two threads at once
 
@@ -65,7 +66,7 @@ class Encoded:
     @property
     def unknown(self) -> tuple[str, ...]:
         """Characters that the encoder has no piece for."""
-        return tuple(piece.text for piece in self.pieces if piece.piece == "[UNK]" or piece.piece == "<unk>")
+        return tuple(piece.text for piece in self.pieces if piece.piece in UNKNOWN)
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Encoder:
     tokenizer: Any  # transformers' fast tokenizer
     model: Any  # transformers' PreTrainedModel, float32, eval mode
     limit: int  # most pieces of a sentence, special tokens included
+    trained_with: str = ""  # the pooling that its authors trained it with, where they say so
 
     @property
     def layers(self) -> int:
@@ -219,12 +221,26 @@ def _loaded(name: str, folder: Path) -> Encoder:
         model = AutoModel.from_pretrained(folder, config=config, use_safetensors=True, dtype=torch.float32, **common)
         if config.is_encoder_decoder:
             model = model.get_encoder()
-        encoder = Encoder(name, tokenizer, model.eval().requires_grad_(False), _limit(folder, tokenizer, config))
+        model.eval().requires_grad_(False)
+        encoder = Encoder(name, tokenizer, model, _limit(folder, tokenizer, config), _trained_with(folder))
         encoder.encode("Does it work? " * encoder.limit)
     except Exception as error:  # every architecture fails in its own way, and a page must not fall with it
         reason = " ".join(str(error).replace(str(folder), name).split())[:160]
         raise InputError(f"{name} cannot be used as a text encoder here ({reason}).") from error
     return encoder
+
+
+def _trained_with(folder: Path) -> str:
+    """The pooling in a sentence-transformers model's own configuration; empty where there is none, or several."""
+    told = folder / "1_Pooling" / "config.json"
+    if not told.is_file():
+        return ""
+    settings = json.loads(told.read_text(encoding="utf-8"))
+    modes = [settings["pooling_mode"]] if isinstance(settings.get("pooling_mode"), str) else []
+    modes += [
+        name.removeprefix("pooling_mode_") for name, on in settings.items() if on is True and "pooling_mode" in name
+    ]
+    return modes[0].split("_")[0] if len(modes) == 1 else ""
 
 
 def _limit(folder: Path, tokenizer: Any, config: Any) -> int:

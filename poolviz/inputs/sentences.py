@@ -30,12 +30,12 @@ MOST_TEXT = 200_000  # characters of a text that are looked at
 
 EXAMPLE_LABELS = {
     "bank": "One word, two senses",
-    "order": "The same words in another order",
-    "negation": "One small word turns the meaning",
+    "order": "Same words, other order",
+    "negation": "A word turns the meaning",
     "paraphrase": "Same meaning or same words?",
-    "length": "The same statement among more and more words",
-    "acceptable": "Acceptable and unacceptable English",
-    "scripts": "Other scripts, emoji and markup",
+    "length": "Among more and more words",
+    "acceptable": "Acceptable or not",
+    "scripts": "Scripts, emoji, markup",
 }
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "bank": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 
 import streamlit as st
 
@@ -55,7 +56,10 @@ def encode(encoder: Encoder, text: str, pad_to: int = 0, masked: bool = True) ->
     return _encoded(encoder.name, text, pad_to, masked, encoder)
 
 
-def choose_sentences() -> list[str]:
+Chosen = tuple[list[str], list[str]]  # sentences, and a judgement before each: "✓ ", "* " (not acceptable) or ""
+
+
+def choose_sentences() -> Chosen:
     """Widgets for the sentences; what is unusable is told, and the sentences before it stay."""
     source = st.selectbox("Sentences", list(SOURCES), format_func=SOURCES.get, **bounds(key("source")))
     pickers = {"example": _example, "own": _own, "pairs": _pairs, "cola": _cola}
@@ -64,20 +68,25 @@ def choose_sentences() -> list[str]:
         chosen = pickers[source]()
     except InputError as error:
         st.error(plain(str(error)), icon=":material/error:")
-        chosen = previous or list(next(iter(sentences.EXAMPLES.values())))
+        chosen = previous or _plain(next(iter(sentences.EXAMPLES.values())))
         st.caption("The sentences before stay on the page." if previous else "Shown until then: an example.")
     st.session_state["sentences_shown"] = chosen
     return chosen
 
 
-def _example() -> list[str]:
+def _plain(texts: Iterable[str]) -> Chosen:
+    texts = list(texts)
+    return texts, [""] * len(texts)
+
+
+def _example() -> Chosen:
     name = st.selectbox(
         "Which", list(sentences.EXAMPLES), format_func=sentences.EXAMPLE_LABELS.get, **bounds(key("example"))
     )
-    return list(sentences.EXAMPLES[name])
+    return _plain(sentences.EXAMPLES[name])
 
 
-def _own() -> list[str]:
+def _own() -> Chosen:
     if st.session_state[key("text")] is None:
         st.session_state[key("text")] = FIRST_TEXT
     text = st.text_area(
@@ -91,24 +100,25 @@ def _own() -> list[str]:
     chosen, notices = sentences.read_lines(text)
     for notice in notices:
         st.warning(plain(notice), icon=":material/content_cut:")
-    return chosen
+    return _plain(chosen)
 
 
-def _pairs() -> list[str]:
+def _pairs() -> Chosen:
     phenomenon = st.selectbox(
         "Phenomenon", list(grammar.PHENOMENA), format_func=grammar.PHENOMENA.get, **bounds(key("phenomenon"))
     )
     st.button("Other pairs", on_click=_next_pairs, icon=":material/casino:", width="stretch", key="other_pairs")
     pairs = grammar.minimal_pairs(phenomenon, 3, int(st.session_state[key("pairs")]))
-    st.caption("Every second sentence is the unacceptable one of its pair.")
-    return [sentence for pair in pairs for sentence in (pair.acceptable, pair.unacceptable)]
+    st.caption("✓ acceptable, * not")
+    texts = [sentence for pair in pairs for sentence in (pair.acceptable, pair.unacceptable)]
+    return texts, ["✓ ", "* "] * len(pairs)
 
 
 def _next_pairs() -> None:
     st.session_state[key("pairs")] = (int(st.session_state[key("pairs")]) + 1) % 1_000_000
 
 
-def _cola() -> list[str]:
+def _cola() -> Chosen:
     try:
         known = sentences.cola("dev") + sentences.cola("train")
     except InputError:
@@ -119,14 +129,10 @@ def _cola() -> list[str]:
         raise
     last = max(0, min(len(known), COLA_SENTENCES) - SHOWN_AT_ONCE)
     link.clamp(key("cola"), last)
-    first = int(
-        st.number_input(f"First of {SHOWN_AT_ONCE} (development, then training)", 0, last, **bounds(key("cola")))
-    )
+    first = int(st.number_input("Number of the first", 0, last, **bounds(key("cola"))))
     shown = known[first : first + SHOWN_AT_ONCE]
-    st.caption(
-        "Judged by linguists: " + ", ".join("acceptable" if each.acceptable else "not acceptable" for each in shown)
-    )
-    return [each.text for each in shown]
+    st.caption(f"{SHOWN_AT_ONCE} sentences from there, judged by linguists: ✓ acceptable, * not.")
+    return [each.text for each in shown], ["✓ " if each.acceptable else "* " for each in shown]
 
 
 def choose_encoder() -> Encoder | None:
@@ -156,7 +162,7 @@ def choose_layer(encoder: Encoder) -> int:
         link.clamp(chosen, last)
     # None is the last layer, of whichever encoder
     st.session_state["layer_slider"] = last if st.session_state[chosen] is None else st.session_state[chosen]
-    words = "0 is the embedding table; every layer lets the tokens listen to one another once more."
+    words = "0: word, position and segment alone; every layer lets the tokens listen to one another once more."
     return int(st.slider("Layer", 0, last, help=words, key="layer_slider", on_change=_layer_moved, args=(last,)))
 
 
@@ -207,7 +213,7 @@ def draw_again() -> None:
 def temperature_slider() -> float:
     """Stops from max-like to average-like."""
     return st.select_slider(
-        "Temperature (max-like → mean-like)",
+        "Temperature (one token → all alike)",
         TEMPERATURES,
         format_func=lambda value: f"{value:g}",
         **bounds(key("temperature")),

@@ -136,8 +136,12 @@ def replace(name: str, value: Any) -> None:
     st.session_state[name] = value
     if old is not None:
         st.session_state[NOTICES].append(
-            f"{_in_address(name)} = {plain(str(old)[:LONGEST_SHOWN])}: unknown here, {plain(str(value))} is shown"
+            f"{_in_address(name)} = {plain(_said(old)[:LONGEST_SHOWN])}: unknown here, {plain(_said(value))} is shown"
         )
+
+
+def _said(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def follow(name: str, labels: Sequence[str]) -> None:
@@ -161,9 +165,7 @@ def tell_notices(holder: Any) -> None:
     untold, st.session_state[UNTOLD] = st.session_state[UNTOLD], False  # a click may have cut the first run short
     if untold and notices:
         told = "".join(f"\n- {notice}" for notice in notices)
-        holder.warning(
-            f"Parts of this link could not be used; their defaults are shown.{told}", icon=":material/link_off:"
-        )
+        holder.warning(f"Parts of this link could not be used as they are:{told}", icon=":material/link_off:")
 
 
 def save(params: dict[str, Param], names: Iterable[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poolviz.charts.tokens import ORDERS
+from poolviz.charts.tokens import MEASURES, ORDERS
 from poolviz.inputs.grammar import PHENOMENA
 from poolviz.inputs.sentences import EXAMPLES, MOST_SENTENCES
 from poolviz.pages import link
@@ -58,6 +58,8 @@ PARAMS: dict[str, Param] = {
         "lens": link.choice("tokens", tuple(LENSES)),
         "order": link.choice("winner", tuple(ORDERS)),
         "place": link.text(parse_cell, lambda place: f"{place[0]},{place[1]}"),
+        "measure": link.choice("weight", tuple(MEASURES)),
+        "without": link.flag(False),
         "padding": link.whole(8, 0, MOST_PADDING),
         "forget": link.flag(True),
         "deaf": link.flag(False),

@@ -26,8 +26,8 @@ def page() -> None:
     link.restore(PARAMS)
     top = st.container()
     with st.sidebar:
-        st.markdown("### poolviz  \nSee what pooling does.")
-        texts = choose_sentences()
+        st.markdown("### poolviz  \nA sentence is cut into tokens, each becomes a list of numbers, pooling leaves one.")
+        texts, judgements = choose_sentences()
         encoder = choose_encoder()
         if encoder is not None:
             layer = choose_layer(encoder)
@@ -42,9 +42,12 @@ def page() -> None:
     else:
         head, menu = st.columns([4, 1], vertical_alignment="center")
         with head:
-            which = _choose_sentence(texts)
+            labels = [
+                f"{number + 1}: {mark}{text}" for number, (mark, text) in enumerate(zip(judgements, texts, strict=True))
+            ]
+            which = _choose_sentence(texts, labels)
         encoded = encode(encoder, texts[which])
-        subject = Subject(texts, which, encoder, encoded, layer, setting)
+        subject = Subject(texts, labels, which, encoder, encoded, layer, setting)
         st.markdown(_facts(subject))
         lens = st.segmented_control(
             "Look at",
@@ -62,8 +65,7 @@ def page() -> None:
     link.save(PARAMS, PARAMS)
 
 
-def _choose_sentence(texts: list[str]) -> int:
-    labels = [f"{number + 1}: {text}" for number, text in enumerate(texts)]
+def _choose_sentence(texts: list[str], labels: list[str]) -> int:
     link.follow(key("which"), labels)
     if len(texts) == 1:
         st.markdown(f"**{plain(texts[0][:LONGEST_HEAD])}**" + (" …" if len(texts[0]) > LONGEST_HEAD else ""))
@@ -80,8 +82,9 @@ def _choose_sentence(texts: list[str]) -> int:
 def _facts(subject: Subject) -> str:
     encoded, encoder = subject.encoded, subject.encoder
     count = len(encoded.pieces)
-    said = f"{count} tokens × {encoded.hidden.shape[-1]} dimensions · {plain(encoder.name)}, layer {subject.layer}"
-    said += f" of {encoder.layers} · {subject.setting.describe()}"
+    trained = f" (trained with {encoder.trained_with} pooling)" if encoder.trained_with else ""
+    said = f"{count} tokens × {encoded.hidden.shape[-1]} dimensions · {plain(encoder.name)}{trained}"
+    said += f" · layer {subject.layer} of {encoder.layers}"
     if encoded.left_out:
         said += (
             f"  \n:material/content_cut: **Cut:** this encoder reads {encoder.limit} tokens; the last "
@@ -96,4 +99,8 @@ def _show_formulas(subject: Subject) -> None:
             pooling = POOLINGS[name]
             st.markdown(f"**{pooling.label}** · {pooling.paper}")
             st.latex(pooling.formula)
-        st.caption("h is a token's embedding, n the number of tokens, H the number of dimensions, T the temperature.")
+        st.caption(
+            "h is a token's embedding and n the number of tokens; H is the number of dimensions and T the temperature. "
+            "Where a and R stand, every dimension is pooled by itself: R are its values a in all tokens; l is the "
+            "token that is drawn, with probability p."
+        )

@@ -221,7 +221,7 @@ SOFTMAX_STOCHASTIC = Pooling(
     family="stochastic",
     formula=r"S = a_l,\; l \sim p_i = \frac{e^{a_i/T}}{\sum_{k \in R} e^{a_k/T}}"
     r" \quad\text{(test: } \sum_{i \in R} p_i a_i\text{)}",
-    paper="report A, after Zeiler, Fergus (2013)",
+    paper="softmax odds in the place of Zeiler, Fergus (2013)",
     colour="#CC79A7",
     arithmetic="{wx} = {y}",
     weights=softmax_weights,

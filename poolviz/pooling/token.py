@@ -94,7 +94,7 @@ MEAN_MAX = Pooling(
     label="Mean-max",
     family="token",
     formula=r"S = \left[\, \frac{1}{n} \sum_{t=1}^{n} h_t \;;\; \max_{t} h_t \,\right]",
-    paper="report A; mean and max side by side, 2H numbers",
+    paper="both side by side, 2H numbers; Conneau et al. (2017), EMNLP, compare the two",
     colour="#7F3C8D",
     arithmetic="mean and max, side by side",
     parts=(MEAN, MAX),

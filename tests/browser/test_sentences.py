@@ -399,7 +399,7 @@ def test_a_chosen_number_stays_where_its_options_are_named_anew(tab):
     """A select box answers with the label that it shows, which may be one of before."""
     tab.sentences()
     choose(tab, "Sentence", "3:")
-    choose(tab, "Which", "The same words")
+    choose(tab, "Which", "Same words")
     for lens in ("Who speaks?", "Pairs", "Layers"):
         tab.page.get_by_role("radio", name=lens).or_(tab.page.get_by_role("button", name=lens)).first.click()
         tab.idle()

@@ -16,8 +16,9 @@ export default function (component) {
 }
 
 function percent(share) {
-  if (share === 0) return "0";
-  return share < 0.001 ? "<0.1" : (100 * share).toFixed(share < 0.0995 ? 1 : 0);
+  const size = Math.abs(share);
+  if (size === 0) return "0";
+  return size < 0.001 ? "≈0" : (100 * share).toFixed(size < 0.0995 ? 1 : 0).replace("-", "−");
 }
 
 function buildRow(row, pieces) {
@@ -35,7 +36,7 @@ function buildRow(row, pieces) {
   words.forEach((word, token) => {
     const share = row.shares[token];
     // pale at an equal share, full at three times that: where all speak alike, nobody stands out
-    const strength = Math.round(60 * Math.min(1, share / (3 * fair)));
+    const strength = Math.round(60 * Math.max(0, Math.min(1, share / (3 * fair))));
     word.style.background = `color-mix(in srgb, ${row.colour} ${strength}%, transparent)`;
     word.dataset.share = percent(share);
     word.setAttribute("aria-label", `${word.textContent}: ${percent(share)} per cent`);
@@ -49,8 +50,9 @@ function point(rows, data, token) {
     words.forEach((word, i) => word.classList.toggle("here", i === token));
     const shown = token ?? row.shares.indexOf(Math.max(...row.shares));
     const name = pieceName(data.pieces[shown]);
-    const won = row.wins[shown] ? `, the most of all in ${row.wins[shown]} of ${row.dimensions} dimensions` : "";
-    const even = token === null && !row.wins.some(Boolean) ? "every token alike, or none more than another" : "";
-    note.textContent = even || `${token === null ? "loudest: " : ""}\u2068${name}\u2069 has ${percent(row.shares[shown])} % of the weight${won}`;
+    const won = row.wins[shown] ? `; it has the most weight in ${row.wins[shown]} of ${row.dimensions} dimensions` : "";
+    const alike = Math.max(...row.shares) - Math.min(...row.shares) < 1e-6 && row.shares.length > 1;
+    const said = `${token === null ? "loudest: " : ""}\u2068${name}\u2069 has ${percent(row.shares[shown])} % ${row.of}${won}`;
+    note.textContent = token === null && alike ? "every token alike" : said;
   }
 }

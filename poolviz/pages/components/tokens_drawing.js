@@ -123,7 +123,7 @@ function drawVectors(board, context) {
     const y = below + i * (STRIP + GAP);
     context.drawImage(narrowed(board, reading.picture), left, y, wide, STRIP);
     const value = formatNumber(reading.vector[dimension]);
-    const right = left + wide + 8 + Math.max(bar, 44);
+    const right = left + wide + 8 + Math.max(bar, 54);
     write(context, board, value, right, y + STRIP / 2, { align: "right", weight: 650, most: right - left - wide });
     context.fillStyle = reading.colour;
     context.fillRect(right + 9, y + 5, 12, STRIP - 10);
@@ -213,7 +213,10 @@ function drawShares(board, context) {
 function drawHeading(board, context, reading, x, bar) {
   const [, first, second] = /^(.*): (.*)$/.exec(reading.title) || /^(\S+?-|\S+) ?(.*)$/.exec(reading.title);
   const lines = second ? [first, second] : ["", first];
-  lines.forEach((line, i) => write(context, board, line, x, HEAD - 27 + 15 * i, { size: 12, weight: 600, most: bar + 6 }));
+  context.font = `600 12px ${board.font}`;
+  const longest = Math.max(...lines.map((line) => context.measureText(line).width));
+  const size = Math.max(9, Math.min(12, (12 * (bar + 6)) / longest)); // small letters beat missing ones
+  lines.forEach((line, i) => write(context, board, line, x, HEAD - 27 + 15 * i, { size, weight: 600, most: bar + 7 }));
 }
 
 function drawFrame(board, context) {
