@@ -208,9 +208,11 @@ def test_padding_toggles_change_the_errors(tab):
             tab.page.get_by_text(click).click()
             tab.page.wait_for_timeout(300)
             tab.idle()
+        if name == "known":
+            tab.page.get_by_text("With the mask every vector is right").wait_for()
+            continue
         rows = table(saved(tab, "CSV"))
         errors[name] = {row[0]: float(row[1]) for row in rows[1:3]}
-    assert errors["known"] == {"Mean": 0, "Max": 0}
     assert 0.01 < errors["forgotten"]["Mean"] != errors["deaf"]["Mean"] > 0.01
     assert "forget=no" in tab.page.url
     assert tab.page.locator(".tokens .piece.padding").count() == 8
@@ -294,6 +296,13 @@ HOSTILE = [
 ]
 
 
+def listed(tab):
+    """The sentences as the pairs lens lists them, without the joiners that nobody sees."""
+    main = tab.page.get_by_test_id("stMain")
+    (block,) = (text for text in main.locator("p").all_inner_texts() if text.startswith("1: "))
+    return [line.strip() for line in block.replace("\u2060", "").split("\n")]
+
+
 def test_hostile_texts_are_text_in_every_lens(tab):
     dialogs = []
     tab.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
@@ -309,16 +318,15 @@ def test_hostile_texts_are_text_in_every_lens(tab):
         tab.page.wait_for_timeout(300)
         tab.idle()
         assert main.locator("img, script, iframe, a[href*=evil], a[href^=javascript]").count() == 0
-    listed = [text.replace("\u2060", "") for text in main.locator("ol > li").all_inner_texts()]
-    assert listed == [text if len(text) <= 120 else text[:119] + "…" for text in HOSTILE]
+    labels = [f"{number}: {text}" for number, text in enumerate(HOSTILE, 1)]
+    assert listed(tab) == [label if len(label) <= 120 else label[:119] + "…" for label in labels]
     assert dialogs == [] and tab.page.get_by_test_id("stException").count() == 0
 
 
 def test_what_streamlits_markdown_would_change_is_shown_as_it_was_typed(tab):
     texts = ["a -> b <- c -- d >= e", "AT&amp;T &lt;b&gt; &copy;", ":material/home: :streamlit:", "1. one", "2) two"]
     tab.sentences(f"?source=own&lens=pairs&text={quote(chr(10).join(texts))}", READY["pairs"])
-    listed = tab.page.get_by_test_id("stMain").locator("ol > li").all_inner_texts()
-    assert [text.replace("\u2060", "") for text in listed] == texts
+    assert listed(tab) == [f"{number}: {text}" for number, text in enumerate(texts, 1)]
 
 
 @pytest.mark.parametrize(
@@ -358,7 +366,7 @@ def test_downloads_of_the_tokens_and_of_a_chart(tab, hidden):
     tab.idle()
     assert saved(tab, "PNG").startswith(b"\x89PNG")
     assert b"cosine to the last layer" in saved(tab, "SVG")
-    layers = [row for row in table(saved(tab, "CSV")) if len(row) == 4 and row[0] == "Max" and row[1] == "6"]
+    layers = [row for row in table(saved(tab, "CSV")) if len(row) == 5 and row[0] == "Max" and row[1] == "6"]
     assert float(layers[0][2]) == pytest.approx(1)
     assert float(layers[0][3]) == pytest.approx(float(hidden.max(0).values.norm()), rel=1e-4)
 
