@@ -3,52 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import streamlit as st
-import torch
-from torch import Tensor
 
 from poolviz.charts import tokens
-from poolviz.charts.tokens import ORDERS, TokenSetting, TokenStage
-from poolviz.inputs.encoder import Encoded, Encoder, Piece
-from poolviz.pages import link
-from poolviz.pages.choose_sentences import draw_again, encode, temperature_slider
-from poolviz.pages.components import mount_speech, mount_tokens
+from poolviz.charts.tokens import ORDERS, TokenStage
+from poolviz.inputs.encoder import Piece
+from poolviz.pages.choose_sentences import draw_again, temperature_slider
+from poolviz.pages.components import mount_speech
+from poolviz.pages.padding_lens import padding_lens
+from poolviz.pages.pairs_lens import pairs_lens
 from poolviz.pages.parameters import bounds
-from poolviz.pages.sentence_parameters import DRAW_COUNTS, MOST_PADDING, STOCHASTIC, key
+from poolviz.pages.sentence_parameters import DRAW_COUNTS, STOCHASTIC, key
 from poolviz.pages.show import plain, show_figure
+from poolviz.pages.token_board import Files, Subject, board_stage, figure_files, mount_board, stage_files
 from poolviz.pooling import POOLINGS
-
-Files = tuple[Callable[[str], bytes], Callable[[], bytes]]  # picture of a kind, numbers as CSV
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What the page looks at."""
-
-    texts: list[str]
-    labels: list[str]  # how a list names them: number, judgement, text
-    which: int
-    encoder: Encoder
-    encoded: Encoded
-    layer: int
-    setting: TokenSetting
-
-    @property
-    def hidden(self) -> Tensor:
-        """(T, H) at the chosen layer."""
-        return self.encoded.hidden[self.layer]
-
-    @property
-    def calm(self) -> Subject:
-        """The same with expectations in the place of draws."""
-        return replace(self, setting=replace(self.setting, training=False))
-
-    @property
-    def title(self) -> str:
-        """Caption of downloads."""
-        return f"{self.encoded.text}\n{self.encoder.name}, layer {self.layer}, {self.setting.describe()}".rstrip(", ")
 
 
 def tokens_lens(subject: Subject) -> Files:
@@ -61,19 +31,14 @@ def tokens_lens(subject: Subject) -> Files:
         label_visibility="collapsed",
         **bounds(key("order")),
     )
-    stage = _stage(subject, subject.encoded.pieces, subject.hidden, subject.encoded.mask, how)
-    _mount(stage, height=400)
+    stage = board_stage(subject, subject.encoded.pieces, subject.hidden, subject.encoded.mask, how)
+    mount_board(stage, height=400)
     st.caption(
         "Orange is above 0, purple below; the winning token has the largest number, so dark purple never wins. "
         "Point at a cell to follow its token and its dimension; a click keeps it, arrow keys move it. Right: the "
         f"dimension in numbers, and what each token weighs in it, a full bar being 1. {_outlier(stage)}"
     )
-    return _stage_files(stage)
-
-
-def _stage(subject: Subject, pieces: tuple[Piece, ...], hidden: Tensor, mask: Tensor, how: str) -> TokenStage:
-    order = tokens.dimension_order(hidden, mask, how)
-    return TokenStage(subject.title, pieces, hidden, mask, tokens.read(hidden, mask, subject.setting), order)
+    return stage_files(stage)
 
 
 def _outlier(stage: TokenStage) -> str:
@@ -84,36 +49,6 @@ def _outlier(stage: TokenStage) -> str:
         return ""
     name = plain(stage.pieces[token].text or stage.pieces[token].piece)
     return f"Colours end at ±{end:.2g}; the largest number is {value:.3g}, of {name} in dimension {dimension}."
-
-
-def _mount(stage: TokenStage, height: int) -> None:
-    kept = st.session_state[key("place")]
-    place = kept or tokens.telling_place(stage)
-    bounded = (min(place[0], len(stage.pieces) - 1), min(place[1], stage.hidden.shape[1] - 1))
-    if kept and bounded != kept:
-        link.replace(key("place"), bounded)
-    mount_tokens(data=tokens.token_payload(stage, bounded, height), key="tokens", on_place_change=_kept)
-
-
-def _kept() -> None:
-    token, dimension = st.session_state["tokens"]["place"].split(",")
-    st.session_state[key("place")] = (int(token), int(dimension))
-
-
-def _stage_files(stage: TokenStage) -> Files:
-    def picture(kind: str) -> bytes:
-        from poolviz.charts.pictures import render
-        from poolviz.charts.token_picture import token_chart
-
-        return render(token_chart(stage), kind)
-
-    return picture, lambda: tokens.numbers_csv(stage).encode()
-
-
-def _figure_files(figures: list, title: str) -> Files:
-    from poolviz.charts import figure
-
-    return lambda kind: figure.picture(figures, title, kind), lambda: figure.numbers(figures, title).encode()
 
 
 SPEECH = {"weight": "Share of the weight", "vector": "Share of the vector"}
@@ -140,7 +75,7 @@ def speech_lens(subject: Subject) -> Files:
     st.caption(SPEECH_NOTES[measure])
     readings = tokens.read(subject.hidden, subject.encoded.mask, subject.setting)
     mount_speech(data=tokens.speech_payload(subject.encoded.pieces, readings, measure), key="speech")
-    return _figure_files([speech_figure(subject.encoded.pieces, readings)], subject.title)
+    return figure_files([speech_figure(subject.encoded.pieces, readings)], subject.title)
 
 
 def pieces_lens(subject: Subject) -> Files:
@@ -151,7 +86,7 @@ def pieces_lens(subject: Subject) -> Files:
         st.markdown(sentence)
     rows = piece_rows(subject.encoded.pieces)
     st.dataframe(rows, hide_index=True, width="stretch", height=min(38 + 35 * len(rows), 560))
-    return _figure_files([pieces_figure(subject.encoded.pieces)], subject.title)
+    return figure_files([pieces_figure(subject.encoded.pieces)], subject.title)
 
 
 def _explain(subject: Subject) -> list[str]:
@@ -211,78 +146,7 @@ def layers_lens(subject: Subject) -> Files:
     for number, figure in enumerate(figures):
         with columns[number % 2]:
             show_figure(figure)
-    return _figure_files(figures, subject.title)
-
-
-def padding_lens(subject: Subject) -> Files:
-    """The commonest bug: padding pooled as if it were words."""
-    from poolviz.charts.padding import by_padding, forgotten, padding_figures
-
-    count = len(subject.encoded.pieces)
-    most = min(MOST_PADDING, subject.encoder.limit - count)
-    if most < 1:
-        st.info("This sentence fills the encoder; there is no room for padding. Choose a shorter one.")
-        return _stage_files(_stage(subject, subject.encoded.pieces, subject.hidden, subject.encoded.mask, "index"))
-    added, forget, deaf = _padding_controls(most)
-    padded = encode(subject.encoder, subject.texts[subject.which], count + added)
-    right = padded.hidden[subject.layer]
-    wrong = right
-    if deaf:
-        wrong = encode(subject.encoder, subject.texts[subject.which], count + added, masked=False).hidden[subject.layer]
-    mask = torch.ones_like(padded.mask) if forget else padded.mask
-    stage = _stage(subject, padded.pieces, wrong, mask, "winner")
-    if not forget:
-        st.success(
-            "With the mask every vector is right, however much padding there is.", icon=":material/check_circle:"
-        )
-        _mount(stage, height=300)
-        return _stage_files(replace(stage, title=f"{stage.title}, {added} padded tokens, masked"))
-    subject = subject.calm
-    rows = forgotten(right, wrong, padded.mask, mask, subject.setting)
-    if deaf:
-        curve = _deaf_curve(subject, count, most)
-    else:
-        longest = encode(subject.encoder, subject.texts[subject.which], count + most)
-        curve = by_padding(longest.hidden[subject.layer], longest.mask, subject.setting)
-    figures = padding_figures(rows, curve, subject.setting, added, deaf)
-    for column, figure in zip(st.columns(2, gap="medium"), figures, strict=True):
-        with column:
-            show_figure(figure)
-    _mount(stage, height=300)
-    forgot = "in the pooling and in the encoder" if deaf else "in the pooling"
-    return _figure_files(figures, f"{subject.title}, {added} padded tokens, the mask forgotten {forgot}")
-
-
-def _deaf_curve(subject: Subject, count: int, most: int) -> list[dict]:
-    """The error where the encoder does not know the padding either: it has to run once for each number."""
-    from poolviz.charts.padding import forgotten
-
-    text, rows = subject.texts[subject.which], []
-    for added in sorted({number for number in (0, 1, 2, 4, 8, 16, 32, most) if number <= most}):
-        right = encode(subject.encoder, text, count + added)
-        wrong = encode(subject.encoder, text, count + added, masked=False).hidden[subject.layer]
-        used = torch.ones_like(right.mask)
-        found = forgotten(right.hidden[subject.layer], wrong, right.mask, used, subject.setting)
-        rows += [{**row, "padding": added} for row in found]
-    return rows
-
-
-def _padding_controls(most: int) -> tuple[int, bool, bool]:
-    st.caption(
-        "Sentences of one batch are padded to one length. The attention mask says which tokens are padding; a pooling "
-        "that forgets it counts them as words, and raises no error."
-    )
-    link.clamp(key("padding"), most)
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        added = int(st.slider("Padded tokens", 0, most, width=300, **bounds(key("padding")))) if most > 1 else 1
-        forget = st.toggle("Forget the mask in the pooling", **bounds(key("forget")))
-        deaf = st.toggle(
-            "… and in the encoder",
-            help="Then every token listens to the padding too, and even CLS changes.",
-            disabled=not forget,
-            **bounds(key("deaf")),
-        )
-    return added, forget, deaf and forget
+    return figure_files(figures, subject.title)
 
 
 def draws_lens(subject: Subject) -> Files:
@@ -319,72 +183,7 @@ def draws_lens(subject: Subject) -> Files:
             show_figure(figure)
     words = replace(setting, operators=(name,)).describe()
     caption = f"{subject.encoded.text}\n{subject.encoder.name}, layer {subject.layer}, {count:,.0f} draws, {words}"
-    return _figure_files(figures, f"{caption}, {POOLINGS[name].label}")
-
-
-def pairs_lens(subject: Subject) -> Files:
-    """Similarity of sentences under each pooling."""
-    from poolviz.charts.similarity import changed_ranks, pair_figures, strongest_dimension
-
-    texts, labels, setting = subject.texts, subject.labels, subject.setting
-    if len(texts) < 2:
-        st.info("Pairs need two sentences or more: choose another example, or write them in the sidebar, one a line.")
-        return _stage_files(_stage(subject, subject.encoded.pieces, subject.hidden, subject.encoded.mask, "index"))
-    link.follow(key("pinned"), labels)
-    hidden = [encode(subject.encoder, text).hidden[subject.layer] for text in texts]
-    dimension, loud, share = strongest_dimension(hidden, setting)
-    left, right = st.columns([2, 3], gap="large")
-    with left:
-        pinned = int(
-            st.selectbox(
-                "Compare everything with", range(len(texts)), format_func=labels.__getitem__, **bounds(key("pinned"))
-            )
-        )
-        st.markdown("  \n".join(plain(_short(label)) for label in labels))
-        without = st.toggle(f"Leave out dimension {dimension}, the strongest", **bounds(key("without")))
-        st.caption(
-            f"Compare ranks, not levels: under {POOLINGS[loud].label} dimension {dimension} alone makes {share:.0%} of "
-            f"the squared length. {_trained(subject.encoder)}"
-        )
-    if without:
-        hidden = [torch.cat([each[:, :dimension], each[:, dimension + 1 :]], dim=1) for each in hidden]
-    figures = pair_figures(hidden, setting, pinned)
-    with right:
-        show_figure(figures[0])
-        st.markdown(_who_changed(changed_ranks(hidden, setting), pinned))
-    st.markdown("**Cosine similarity of every pair**  \none matrix a pooling; dark brown is 1, white 0, purple below")
-    with st.container(horizontal=True, gap="medium"):
-        for figure in figures[1:]:
-            with st.container(width="content"):
-                show_figure(figure, width="content")
-    listed = "\n".join(_short(label) for label in labels)
-    caption = f"{subject.encoder.name}, layer {subject.layer}, {setting.describe()}".rstrip(", ")
-    caption += f", without dimension {dimension}" if without else ""
-    return _figure_files(figures, f"{caption}\n{listed}")
-
-
-def _trained(encoder: Encoder) -> str:
-    if not encoder.trained_with:
-        return ""
-    return f"This encoder was trained with {encoder.trained_with} pooling; what others make of it was never asked for."
-
-
-def _who_changed(changed: dict[int, list[int]], pinned: int) -> str:
-    """Which sentences the poolings rank differently, or where to look for some."""
-    if pinned in changed:
-        moved = changed[pinned]
-        listed = ", ".join(str(number + 1) for number in moved)
-        return f"The poolings disagree on the rank of {'sentences' if len(moved) > 1 else 'sentence'} **{listed}**."
-    if not changed:
-        return "The poolings agree on every rank, whichever sentence is compared."
-    listed = ", ".join(str(number + 1) for number in changed)
-    return (
-        f"The poolings agree on all ranks here. They disagree when everything is compared with sentence **{listed}**."
-    )
-
-
-def _short(text: str, most: int = 120) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return figure_files(figures, f"{caption}, {POOLINGS[name].label}")
 
 
 SENTENCE_LENSES: dict[str, Callable[[Subject], Files]] = {

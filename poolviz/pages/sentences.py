@@ -10,9 +10,10 @@ from poolviz.pages.choose_sentences import choose_encoder, choose_layer, choose_
 from poolviz.pages.downloads import download_menu
 from poolviz.pages.machine import machine_button
 from poolviz.pages.parameters import bounds
-from poolviz.pages.sentence_lenses import SENTENCE_LENSES, Subject
+from poolviz.pages.sentence_lenses import SENTENCE_LENSES
 from poolviz.pages.sentence_parameters import LENSES, PARAMS, key
 from poolviz.pages.show import plain
+from poolviz.pages.token_board import Subject
 from poolviz.pooling import POOLINGS
 
 # Visitors share the cores, as on the feature-map page: one thread a script run.
