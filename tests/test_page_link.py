@@ -344,7 +344,7 @@ def test_a_script_in_an_address_is_text():
 )
 def test_a_strangers_link_puts_no_picture_and_no_link_of_its_own_on_the_page(query):
     (warning,) = [element.value for element in opened(**query).warning]
-    body = warning.split("shown.", 1)[1]
+    body = warning.split("as they are:", 1)[1]
     # a blank line ends a span of code; outside of one, a backslash takes a bracket's meaning
     outside = body if "\n\n" in body else "".join(body.split("`")[::2])
     assert not re.search(r"(?<!\\)\]\(", outside)
