@@ -736,3 +736,19 @@ def test_weights_in_several_files_are_read(tmp_path):
     assert (tmp_path / "parts" / "model.safetensors.index.json").is_file()
     one, parts = (encoders._loaded("a/b", tmp_path / name).encode("the cat") for name in ("whole", "parts"))
     assert torch.equal(one.hidden, parts.hidden)
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}, "mean"),
+        ({"pooling_mode": "cls"}, "cls"),
+        ({"pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True}, ""),
+        ({"pooling_mode": "![x](http://example.org/x.png)"}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_pooling_that_a_model_was_trained_with_is_one_that_is_known(written, told, tmp_path):
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(written))
+    assert encoders._trained_with(tmp_path) == told

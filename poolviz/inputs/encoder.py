@@ -38,6 +38,7 @@ HUB_FILES = re.compile(
 )
 NETWORK_SECONDS = 8
 UNKNOWN = ("[UNK]", "<unk>")
+TRAINED_WITH = ("cls", "mean", "max", "weightedmean", "lasttoken")  # as sentence-transformers calls them
 
 _TOKENIZING = threading.Lock()  # a fast tokenizer refuses to be used by two threads at once
 
@@ -240,7 +241,8 @@ def _trained_with(folder: Path) -> str:
     modes += [
         name.removeprefix("pooling_mode_") for name, on in settings.items() if on is True and "pooling_mode" in name
     ]
-    return modes[0].split("_")[0] if len(modes) == 1 else ""
+    mode = modes[0].split("_")[0] if len(modes) == 1 else ""
+    return mode if mode in TRAINED_WITH else ""  # a stranger's file: no other words of it reach a page
 
 
 def _limit(folder: Path, tokenizer: Any, config: Any) -> int:
