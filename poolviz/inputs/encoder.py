@@ -106,6 +106,15 @@ class Encoder:
         # out of inference mode, so that gradients may be asked for
         return Encoded(text, tuple(pieces), hidden.clone(), mask, left_out)
 
+    def tokenise(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Word pieces of many sentences at once: ids (n, T) padded at the end, and lengths (n,)."""
+        with _TOKENIZING:
+            rows = self.tokenizer(texts, truncation=True, max_length=self.limit)["input_ids"]
+        lengths = torch.tensor([len(row) for row in rows])
+        ids = torch.full((len(rows), int(lengths.max())), self._padding().id)
+        ids[torch.arange(ids.shape[1]) < lengths[:, None]] = torch.tensor([number for row in rows for number in row])
+        return ids, lengths
+
     def _pieces(self, text: str) -> tuple[list[Piece], int]:
         with _TOKENIZING:
             whole = self.tokenizer(text, verbose=False)["input_ids"]

@@ -160,6 +160,20 @@ def _idx_item(index: int, dataset: str, split: str, download: bool) -> tuple[Ten
     return images[index], int(labels[index])
 
 
+def image_set(dataset: str, split: str) -> tuple[Tensor, Tensor]:
+    """All of MNIST's or Fashion-MNIST's `split`: images (n, 28, 28) uint8 and labels (n,); raises as `mnist` does."""
+    root = mnist_root(dataset)
+    if root is None:
+        raise InputError(_missing_sentence(dataset))
+    return _idx_set(root, dataset, split)
+
+
+def digit_set() -> tuple[Tensor, Tensor]:
+    """scikit-learn's 1,797 digits: images (n, 8, 8) in 0..16 and labels (n,)."""
+    images, labels = _digits()
+    return images.to(torch.uint8), torch.tensor(labels)
+
+
 def mnist(index: int, dataset: str = "mnist", split: str = "test", download: bool = False) -> Picture:
     """Picture `index` of MNIST or Fashion-MNIST: (1, 28, 28) in 0..1.
 
