@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "pooling": {"pooling"},
     "inputs": {"pooling", "inputs"},
     "charts": {"pooling", "inputs", "charts"},
-    "training": {"pooling", "training"},
+    "training": {"pooling", "inputs", "training"},
     "runs": {"pooling", "training", "runs"},
     "pages": {"pooling", "inputs", "charts", "training", "runs", "doctor", "pages"},
     "doctor": {"inputs", "doctor"},

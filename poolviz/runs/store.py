@@ -1,47 +1,38 @@
-"""One folder a run, one format for shipped results and for users' runs.
+"""Runs on the disk: made, found, listed, given away and deleted. `training/folder.py` says what a folder holds.
 
-    config.json         RunConfig
-    environment.json    device, versions, cores, commit
-    status.json         state, pid, heartbeat, reason; replaced as a whole, so that a reader never sees half of it
-    metrics.jsonl       appended to line by line; a torn last line is ignored
-    summary.json        figures at the end
-    predictions.parquet example, label, prediction, confidence
-    *.safetensors       weights: best, last, checkpoint
-    log.txt             what the process wrote
-
-No pickle anywhere. Knows nothing of queues or pages.
+Shipped runs (`pretrained/`, read-only) and users' runs (POOLVIZ_RUNS, else `runs/`) have one format, and nothing
+branches on where a run came from. Imports no torch. Knows nothing of queues or pages.
 """
 
 from __future__ import annotations
 
-import json
-import math
+import io
 import os
-import platform
 import re
 import secrets
-import subprocess
+import shutil
+import socket
 import time
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import psutil
 
 from poolviz.training.config import RunConfig
+from poolviz.training.folder import ENDED, PROJECT, STATES, STOP, read_config, read_job, read_json, read_metrics, replace_json
 
-STATES = ("queued", "running", "completed", "stopped", "failed")
-ENDED = ("completed", "stopped", "failed")
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,120}")
-SILENT = 60.0  # seconds without a heartbeat after which a running run is taken for dead
-STOP = "stop"  # a file of this name asks a run to end
-SHIPPED = Path(__file__).resolve().parents[2] / "pretrained"
+SILENT = 60.0  # seconds without a heartbeat after which a run on another machine is taken for dead
+SHIPPED = PROJECT / "pretrained"
+GONE = "Its process ended without a word: it was killed, or the machine was restarted."
 
 
 def runs_folder() -> Path:
     """Where users' runs are: POOLVIZ_RUNS, else `runs` beside the project."""
-    return Path(os.environ.get("POOLVIZ_RUNS") or Path(__file__).resolve().parents[2] / "runs")
+    return Path(os.environ.get("POOLVIZ_RUNS") or PROJECT / "runs").expanduser()
 
 
 @dataclass(frozen=True)
@@ -58,99 +49,101 @@ class Run:
     @property
     def config(self) -> RunConfig:
         """Its configuration; ValueError, one sentence, where that is damaged."""
-        return RunConfig.from_json(_text(self.folder / "config.json"))
+        return read_config(self.folder)
 
     @property
     def status(self) -> dict[str, Any]:
-        """state, pid, heartbeat, reason; a running run whose heart stopped is told as failed."""
-        status = _json(self.folder / "status.json") or {"state": "failed", "reason": "Its status cannot be read."}
-        if status.get("state") == "running" and time.time() - float(status.get("heartbeat", 0)) > SILENT:
-            return status | {"state": "failed", "reason": "Its process ended without a word."}
+        """state, reason and, while it runs, heartbeat, host and pid; a run whose process is gone is told as failed."""
+        status = read_json(self.folder / "status.json")
+        if status.get("state") not in STATES:
+            return {"state": "failed", "reason": "Its status cannot be read."}
+        if status["state"] == "running" and not is_alive(status):
+            return status | {"state": "failed", "reason": GONE}
         return status
+
+    @property
+    def state(self) -> str:
+        """queued, running, completed, stopped or failed."""
+        return self.status["state"]
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self.state in ENDED
+
+    @property
+    def job(self) -> dict[str, Any]:
+        """Who asked for it (`by`, `visitor`), when (`created`), its `race`, and whether to `keep_weights`."""
+        return read_job(self.folder)
+
+    @property
+    def created(self) -> float:
+        """When it was asked for, in seconds since 1970."""
+        created = self.job.get("created", 0.0)
+        return float(created) if isinstance(created, int | float) else 0.0
 
     @property
     def summary(self) -> dict[str, Any]:
         """Figures at the end; empty before."""
-        return _json(self.folder / "summary.json") or {}
+        return read_json(self.folder / "summary.json")
 
     @property
     def environment(self) -> dict[str, Any]:
         """Device and versions; empty before it ran."""
-        return _json(self.folder / "environment.json") or {}
+        return read_json(self.folder / "environment.json")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The curve so far; a last line that is not whole yet is left out."""
-        try:
-            lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").split("\n")
-        except OSError:
-            return []
-        rows = []
-        for line in lines[:-1]:  # what follows the last line break is torn
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(row, dict):
-                rows.append(row)
-        return rows
+        """The curve so far."""
+        return read_metrics(self.folder / "metrics.jsonl")
 
-    def set_status(self, state: str, **facts: Any) -> None:
-        """Replace the status as a whole."""
+    def set_status(self, state: str, reason: str = "") -> None:
+        """Replace the status of a run that no process has."""
         assert state in STATES
-        replace_json(self.folder / "status.json", {"state": state, "heartbeat": time.time(), **facts})
+        replace_json(self.folder / "status.json", {"state": state, "reason": reason, "heartbeat": time.time()})
 
     def ask_to_stop(self) -> None:
-        """The loop looks for this between steps."""
+        """The loop, and who attends to its process, look for this."""
         (self.folder / STOP).touch()
 
+    @property
+    def asked_to_stop(self) -> bool:
+        """Whether somebody did."""
+        return (self.folder / STOP).exists()
+
     def weights(self, name: str) -> Path:
-        """The file of weights `name`."""
+        """The file of weights `name`: best, last or checkpoint."""
         return self.folder / f"{name}.safetensors"
 
-
-class FolderRecorder:
-    """The loop's recorder, writing into a run's folder."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-
-    def metrics(self, row: dict[str, Any]) -> None:
-        """Append a line and beat."""
-        clean = {name: value if not isinstance(value, float) or math.isfinite(value) else None for name, value in row.items()}
-        with (self.run.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(clean) + "\n")
-        self.run.set_status("running", pid=os.getpid())
-
-    def save(self, name: str, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Keep tensors, aside first: a process that dies while writing leaves the file of before."""
-        from safetensors.torch import save_file
-
-        target = self.run.weights(name)
-        aside = target.with_suffix(f".{secrets.token_hex(4)}.tmp")
-        contiguous = {key: value.contiguous() for key, value in tensors.items()}
-        save_file(contiguous, aside, metadata={"facts": json.dumps(facts)})
-        os.replace(aside, target)
-
-    def load(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """What `save` kept."""
-        from safetensors import safe_open
-
-        path = self.run.weights(name)
-        if not path.is_file():
-            return None
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
-            return {key: file.get_tensor(key) for key in file.keys()}, facts  # noqa: SIM118  it is no dictionary
-
-    def should_stop(self) -> bool:
-        """Whether somebody asked for an end."""
-        return (self.run.folder / STOP).exists()
+    def zipped(self) -> bytes:
+        """The folder as a zip, without its checkpoint and what is being written."""
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(self.folder.iterdir()):
+                if path.is_file() and not path.name.startswith((".", "checkpoint")) and path.name != STOP:
+                    # weights do not shrink, they only take time
+                    how = zipfile.ZIP_STORED if path.suffix == ".safetensors" else zipfile.ZIP_DEFLATED
+                    archive.write(path, f"{self.name}/{path.name}", how)
+        return packed.getvalue()
 
 
-def create(config: RunConfig, folder: Path | None = None) -> Run:
-    """A new run's folder, queued; two processes never get the same."""
+def is_alive(status: dict[str, Any]) -> bool:
+    """Whether the process that wrote a running status still is there; on another machine its heartbeat tells."""
+    beat = status.get("heartbeat")
+    fresh = isinstance(beat, int | float) and time.time() - beat < SILENT
+    if status.get("host") != socket.gethostname():
+        return fresh
+    try:
+        process = psutil.Process(int(status.get("pid", -1)))
+        # a number that was given again belongs to a process that began after the last heartbeat
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= beat + 1
+    except (psutil.Error, TypeError, ValueError):
+        return False
+
+
+def create(config: RunConfig, **job: Any) -> Run:
+    """A new run's folder, queued; two processes never get the same. `job` says who asked for it."""
     config.check()
-    root = folder or runs_folder()
+    root = runs_folder()
     root.mkdir(parents=True, exist_ok=True)
     while True:
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
@@ -160,9 +153,12 @@ def create(config: RunConfig, folder: Path | None = None) -> Run:
             break
         except FileExistsError:
             continue
-    (path / "config.json").write_text(config.to_json() + "\n", encoding="utf-8")
     run = Run(path)
+    replace_json(path / "job.json", {"created": time.time(), **job})
     run.set_status("queued")
+    aside = path / ".config.json"
+    aside.write_text(config.to_json() + "\n", encoding="utf-8")
+    os.replace(aside, path / "config.json")  # last: what has a configuration is a run
     return run
 
 
@@ -178,64 +174,35 @@ def find(name: str) -> Run | None:
 
 def all_runs() -> Iterator[Run]:
     """Users' runs, the newest first, then those that are shipped."""
-    for root in (runs_folder(), SHIPPED):
-        if root.is_dir():
-            paths = [path for path in root.iterdir() if (path / "config.json").is_file()]
-            yield from (Run(path) for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True))
+    yield from sorted(users_runs(), key=lambda run: run.created, reverse=True)
+    yield from _in(SHIPPED)
 
 
-def replace_json(path: Path, content: dict[str, Any]) -> None:
-    """Write beside, then replace: a reader sees the old file or the new one."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(3)}")
-    aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(aside, path)
+def users_runs() -> list[Run]:
+    """Runs that were made here."""
+    return _in(runs_folder())
 
 
-def environment() -> dict[str, Any]:
-    """What a figure needs beside it: device, versions, cores, commit."""
-    import importlib.metadata
-
-    import torch
-
-    packages = ("torch", "torchvision", "transformers", "accelerate", "torchmetrics")
-    versions = {}
-    for package in packages:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
-    return {
-        "device": gpu or "CPU",
-        "processor": platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "system": platform.system(),
-        "versions": versions,
-        "commit": _commit(),
-    }
+def _in(root: Path) -> list[Run]:
+    if not root.is_dir():
+        return []
+    return [Run(path) for path in sorted(root.iterdir()) if (path / "config.json").is_file()]
 
 
-def _commit() -> str:
-    try:
-        asked = ["git", "rev-parse", "--short", "HEAD"]
-        found = subprocess.run(asked, cwd=SHIPPED.parent, capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return found.stdout.strip()
+def delete(run: Run) -> None:
+    """Remove a run that has ended; ValueError for one that has not, and for a shipped one."""
+    if run.folder.parent != runs_folder():
+        raise ValueError(f"{run.name} came with poolviz and stays.")
+    if not run.ended:
+        raise ValueError(f"{run.name} has not ended: stop it first.")
+    shutil.rmtree(run.folder)
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise ValueError(f"{path.name} of the run {path.parent.name} cannot be read.") from None
+def prune(keep: int, by: str) -> list[str]:
+    """Delete the oldest ended runs asked for `by` somebody, beyond the newest `keep`; their names."""
+    theirs = [run for run in users_runs() if run.job.get("by") == by and run.ended]
+    old = sorted(theirs, key=lambda run: run.created, reverse=True)[keep:]
+    for run in old:
+        shutil.rmtree(run.folder, ignore_errors=True)
+    return [run.name for run in old]
 
-
-def _json(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None

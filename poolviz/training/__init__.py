@@ -1,8 +1,12 @@
-"""Training: a configuration, its data and model, one loop. Knows nothing of pages, queues or where runs are kept.
+"""Training: a configuration, its data and model, one loop, one folder. Knows nothing of pages and queues.
 
 config.py     RunConfig: everything that decides a run, checked in one sentence before anything starts
+check.py      what would end a run at its beginning, found before
 data.py       task -> splits on the device, and batches of them
 models.py     report B's network with the pooling slot filled from the registry; encoder -> pooling -> classifier
 footprint.py  report B's estimate of memory: activations of a batch and parameters
 loop.py       the loop, under accelerate
+estimate.py   seconds that a run will take here, from its first steps
+folder.py     a run's folder as the training process writes it
+work.py       the process: do the run in a folder, or stand by for one
 """

@@ -35,6 +35,7 @@ class RunConfig:
     clip: float = 0.0  # largest norm of a gradient; 0: not clipped
     patience: int = 0  # epochs without a better validation loss before it stops; 0: never
     train_limit: int = 0  # examples of the training set, drawn evenly over classes; 0: all
+    eval_limit: int = 0  # examples of the validation set, and of the test set; 0: all
     max_steps: int = 0  # 0: as many as the epochs have
     max_seconds: float = 0.0  # of training; 0: no limit
     precision: str = "no"  # mixed precision on a GPU
@@ -108,6 +109,7 @@ _WHOLE = (
     ("batch_size", 1, 65_536),
     ("patience", 0, 1000),
     ("train_limit", 0, 10_000_000),
+    ("eval_limit", 0, 10_000_000),
     ("max_steps", 0, 100_000_000),
     ("kernel_size", 1, 8),
     ("stride", 1, 8),

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from poolviz.inputs import grammar, samples, sentences
-from poolviz.inputs.encoder import Encoder
+from poolviz.inputs.encoder import Encoder, load_encoder
 from poolviz.training.config import RunConfig
 
 VALIDATION_SHARE = 0.2  # of the training set, the classic split
@@ -64,6 +64,11 @@ class Task:
         """All splits on a device."""
         test = self.test.to(device) if self.test is not None else None
         return Task(self.train.to(device), self.validation.to(device), test, self.classes)
+
+
+def load_encoder_of(config: RunConfig) -> Encoder | None:
+    """The encoder of a text run; None for images."""
+    return load_encoder(config.encoder) if config.is_text else None
 
 
 def load_task(config: RunConfig, encoder: Encoder | None = None) -> Task:
@@ -117,12 +122,13 @@ def _split_images(
     x, y = known
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     held = int(len(x) * VALIDATION_SHARE)
-    validation, train = order[:held], order[held:]
-    train = _limited(train, y, config.train_limit)
+    validation = _limited(order[:held], y, config.eval_limit)
+    train = _limited(order[held:], y, config.train_limit)
+    judged = _limited(torch.arange(len(test[1])), test[1], config.eval_limit)
     return Task(
         Split(x[train], y[train], train, scale=scale),
         Split(x[validation], y[validation], validation, scale=scale),
-        Split(*test, torch.arange(len(test[1])), scale=scale),
+        Split(test[0][judged], test[1][judged], judged, scale=scale),
         tuple(map(str, range(classes))),
     )
 
@@ -143,13 +149,14 @@ def _cola(config: RunConfig, encoder: Encoder) -> Task:
     x, lengths = encoder.tokenise([each.text for each in train])
     y = torch.tensor([int(each.acceptable) for each in train])
     chosen = _limited(torch.arange(len(train)), y, config.train_limit)
-    dev_x, dev_lengths = encoder.tokenise([each.text for each in dev])
     dev_y = torch.tensor([int(each.acceptable) for each in dev])
+    judged = _limited(torch.arange(len(dev)), dev_y, config.eval_limit)
+    dev_x, dev_lengths = encoder.tokenise([dev[number].text for number in judged.tolist()])
     domain = torch.tensor([int(each.domain != "out") for each in dev]) if any(d.domain for d in dev) else None
     # report A's protocol: the development sentences are the validation set, and no test labels are public
     return Task(
         Split(x[chosen], y[chosen], chosen, lengths[chosen]),
-        Split(dev_x, dev_y, torch.arange(len(dev)), dev_lengths, domain=domain),
+        Split(dev_x, dev_y[judged], judged, dev_lengths, domain=domain[judged] if domain is not None else None),
         None,
         ("not acceptable", "acceptable"),
     )
@@ -168,12 +175,15 @@ def _minimal_pairs(config: RunConfig, encoder: Encoder) -> Task:
         pair
     ]
     validation, train = held.nonzero()[:, 0], (~held).nonzero()[:, 0]
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(1))
-    train = _limited(train[order], y, config.train_limit)
+    # the grammar gives one phenomenon after another: a limit takes some of each
+    shuffle = torch.Generator().manual_seed(1)
+    train = _limited(train[torch.randperm(len(train), generator=shuffle)], y, config.train_limit)
+    validation = _limited(validation[torch.randperm(len(validation), generator=shuffle)], y, config.eval_limit)
     test_x, test_lengths, test_y = splits["test"]
+    judged = _limited(torch.randperm(len(test_x), generator=shuffle), test_y, config.eval_limit)
     return Task(
         Split(x[train], y[train], train, lengths[train]),
         Split(x[validation], y[validation], validation, lengths[validation]),
-        Split(test_x, test_y, torch.arange(len(test_x)), test_lengths),
+        Split(test_x[judged], test_y[judged], judged, test_lengths[judged]),
         ("not acceptable", "acceptable"),
     )

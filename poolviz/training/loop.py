@@ -1,20 +1,27 @@
 """The one loop: trains a run's model, records as it goes, and tests the best epoch's model once.
 
 It runs under accelerate (CPU, CUDA, MPS, mixed precision, many processes). Everything that it tells goes through a
-`Recorder`, so it does not know what a run's folder looks like, nor who asked for the run.
+`Recorder`, so it does not know what a run's folder looks like, nor who asked for the run. As a command it does the
+run in a folder (`work.py`):
+
+    python -m poolviz.training.loop RUN_DIR
+    accelerate launch -m poolviz.training.loop RUN_DIR
 """
 
 from __future__ import annotations
 
 import math
+import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
+import psutil
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from torch import Tensor, nn
+from accelerate.utils import broadcast_object_list
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_matthews_corrcoef
 
@@ -25,8 +32,9 @@ from poolviz.training.footprint import Footprint, footprint
 from poolviz.training.models import build_model
 
 RECORD_EVERY = 0.5  # seconds between two records within an epoch
-EVALUATION_BATCH = 256
+EVALUATION_BATCH = (256, 64)  # images, sentences
 WARM_UP = 0.1  # share of the steps in which a linear or one-cycle schedule rises
+ASKED = "asked to stop"
 
 
 class Recorder(Protocol):
@@ -35,18 +43,28 @@ class Recorder(Protocol):
     def metrics(self, row: dict[str, Any]) -> None:
         """One line of the curve, flushed."""
 
+    def predictions(self, split: Split, found: Evaluation, facts: dict[str, Any]) -> None:
+        """What the model says of each example; replaces what was said before."""
+
     def save(self, name: str, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Keep tensors and plain facts under a name: best, last, checkpoint."""
 
     def load(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """What `save` kept, or None."""
 
+    def rewind(self, step: int) -> None:
+        """Forget the lines of the curve after a step: a resumed run says them again."""
+
     def should_stop(self) -> bool:
-        """Whether somebody asked for an end."""
+        """Whether somebody asked for an end; asked at each step, so it must be quick."""
 
 
 class DivergedError(RuntimeError):
     """The loss is no number any more."""
+
+
+class StoppedError(Exception):
+    """Somebody asked for an end while a split was judged."""
 
 
 @dataclass
@@ -72,20 +90,22 @@ class Evaluation:
     confusion: Tensor  # (classes, classes), a row a true class
     mcc: float
     seconds: float
+    by_domain: dict[str, float] = field(default_factory=dict)  # MCC in and out of domain (CoLA)
 
     @property
     def error(self) -> float:
         """Share of examples whose class is wrong."""
-        return 1.0 - float(self.confusion.diagonal().sum() / self.confusion.sum())
+        total = int(self.confusion.sum())
+        return (total - int(self.confusion.diagonal().sum())) / total
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run."""
+    """A finished run; an evaluation is None where the run was stopped before it."""
 
     progress: Progress
-    best: Evaluation  # of validation, by the model of the best epoch
-    last: Evaluation  # by the model of the last epoch
+    best: Evaluation | None  # of validation, by the model of the best epoch
+    last: Evaluation | None  # by the model of the last epoch
     test: Evaluation | None  # by the model of the best epoch
     estimate: Footprint
     parameters: int  # that are learned
@@ -99,101 +119,219 @@ def train(
 
     Raises DivergedError when the loss is no number any more; what was recorded stays.
     """
-    accelerator = Accelerator(mixed_precision=config.precision)
-    task = task.to(accelerator.device)
-    model = build_model(config, len(task.classes), task.train.x.shape[-1], encoder).to(accelerator.device)
-    estimate = footprint(model, _arguments(task.train.batch(torch.arange(min(config.batch_size, len(task.train))))))
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(learned, config.learning_rate, weight_decay=config.weight_decay, fused=True)
-    total = config.max_steps or config.epochs * math.ceil(len(task.train) / config.batch_size)
-    schedule = LambdaLR(optimizer, lambda step: rate(config.schedule, step, total))
-    progress = _restore(recorder, model, optimizer, schedule) if resume else Progress()
-    model, optimizer = accelerator.prepare(model, optimizer)
-    last = None
-    while progress.epoch < config.epochs and not progress.stopped:
-        loss = _train_epoch(config, task.train, accelerator, model, optimizer, schedule, progress, recorder)
-        last = evaluate(accelerator, model, task.validation, len(task.classes))
-        progress.eval_seconds += last.seconds
-        progress.epoch += 1
-        if last.loss < progress.best_loss:
-            progress.best_loss, progress.best_epoch = last.loss, progress.epoch
-            _save(accelerator, recorder, "best", model)
-        elif config.patience and progress.epoch - progress.best_epoch >= config.patience:
-            progress.stopped = progress.stopped or f"no better for {config.patience} epochs"
-        recorder.metrics(_epoch_row(progress, loss, last, schedule))
-        _save(accelerator, recorder, "last", model)
-        _save_checkpoint(accelerator, recorder, model, optimizer, progress)
-    return _finish(accelerator, model, task, recorder, progress, last, estimate, sum(p.numel() for p in learned))
+    loop = Loop(config, task, recorder, encoder)
+    if resume:
+        loop.restore()
+    progress = loop.progress
+    try:
+        while progress.epoch < config.epochs and not progress.stopped:
+            mean, error = loop.train_epoch()
+            if progress.stopped == ASKED:
+                raise StoppedError
+            loop.finish_epoch(mean, error)
+        return loop.judge()
+    except StoppedError:
+        progress.stopped = ASKED
+        return loop.outcome(test=None)
 
 
-def _train_epoch(
-    config: RunConfig,
-    split: Split,
-    accelerator: Accelerator,
-    model: nn.Module,
-    optimizer: Any,
-    schedule: LambdaLR,
-    progress: Progress,
-    recorder: Recorder,
-) -> float:
-    """One epoch, or what the limits leave of it; the mean training loss."""
-    # a seed an epoch: a resumed run has the same order, dropout and draws as one that was never interrupted
-    torch.manual_seed(config.seed * 1_000_003 + progress.epoch * 101 + accelerator.process_index)
-    order = torch.Generator().manual_seed(config.seed * 1_000_003 + progress.epoch)
-    model.train()
-    total, seen = torch.zeros((), device=accelerator.device), 0
-    started = told = time.perf_counter()
-    before = progress.train_seconds
-    for chosen in batches(split, config.batch_size, order):
+class Loop:
+    """A model, its optimizer and its data on their device, and where the run stands."""
+
+    def __init__(self, config: RunConfig, task: Task, recorder: Recorder, encoder: Encoder | None = None) -> None:
+        self.config, self.recorder = config, recorder
+        self.accelerator = Accelerator(mixed_precision=config.precision)
+        self.task = task.to(self.accelerator.device)
+        model = build_model(config, len(task.classes), task.train.x.shape[-1], encoder).to(self.accelerator.device)
+        few = torch.arange(min(config.batch_size, len(task.train)), device=self.accelerator.device)
+        self.estimate = footprint(model, _arguments(self.task.train.batch(few)))
+        learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.parameters = sum(parameter.numel() for parameter in learned)
+        optimizer = torch.optim.AdamW(learned, config.learning_rate, weight_decay=config.weight_decay, fused=True)
+        self.steps = planned_steps(config, len(task.train))
+        self.schedule = LambdaLR(optimizer, lambda step: rate(config.schedule, step, self.steps))
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.progress = Progress()
+        self.best: Evaluation | None = None
+        self.last: Evaluation | None = None
+
+    def train_epoch(self) -> tuple[float, float]:
+        """One epoch, or what the limits leave of it; mean loss and error over its batches, in train mode."""
+        config, progress, accelerator = self.config, self.progress, self.accelerator
+        # a seed an epoch: a resumed run has the same order, dropout and draws as one that was never interrupted
+        seed = config.seed * 1_000_003 + progress.epoch
+        torch.manual_seed(seed + 7919 * accelerator.process_index)
+        self.model.train()
+        sums = torch.zeros(2, device=accelerator.device)  # loss and errors of all examples
+        seen = 0
+        started = told = time.perf_counter()
+        before = progress.train_seconds
+        for chosen in batches(self.task.train, config.batch_size, torch.Generator().manual_seed(seed)):
+            loss, count = self.step(chosen, sums)
+            progress.step += 1
+            seen += count
+            now = time.perf_counter()
+            progress.train_seconds = before + now - started
+            if now - told >= RECORD_EVERY or progress.step == 1:
+                told = now
+                self._record(_step_row(progress, _number(float(loss), progress), self.schedule))
+            progress.stopped = self._reason_to_stop()
+            if progress.stopped:
+                break
+        totals = torch.cat([sums, torch.tensor([float(seen)], device=sums.device)])
+        loss, errors, examples = accelerator.reduce(totals, "sum").tolist()
+        return _number(loss / examples, progress), errors / examples
+
+    def step(self, chosen: Tensor, sums: Tensor) -> tuple[Tensor, int]:
+        """One optimizer step on the examples at `chosen`, of which each process takes its part.
+
+        Adds this part's loss and errors to `sums`; gives the mean loss and the number of examples of the part.
+        """
+        accelerator = self.accelerator
         mine = chosen[accelerator.process_index :: accelerator.num_processes]
-        mine = mine if len(chosen) >= accelerator.num_processes else chosen
-        batch = split.batch(mine)
-        logits = model(**_arguments(batch))
-        # the mean over the whole batch, also where processes hold unequal parts of it
-        share = accelerator.num_processes * len(mine) / len(chosen) if mine is not chosen else 1.0
-        loss = F.cross_entropy(logits.float(), batch["labels"])
+        if len(chosen) < accelerator.num_processes:
+            mine = chosen  # nobody goes without; the mean of equal gradients is the gradient
+        batch = self.task.train.batch(mine)
+        logits = self.model(**_arguments(batch)).float()
+        loss = F.cross_entropy(logits, batch["labels"])
+        # processes' gradients are averaged: this makes it the mean over the batch where their parts are unequal
+        share = 1.0 if mine is chosen else accelerator.num_processes * len(mine) / len(chosen)
         accelerator.backward(loss * share)
-        if config.clip:
-            accelerator.clip_grad_norm_(model.parameters(), config.clip)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad(set_to_none=True)
-        progress.step += 1
-        total, seen = total + loss.detach(), seen + 1
-        now = time.perf_counter()
-        progress.train_seconds = before + now - started
-        if now - told >= RECORD_EVERY or progress.step == 1:
-            told = now
-            recorder.metrics(_step_row(progress, float(loss), schedule))
-            _require_number(float(loss), progress)
-        progress.stopped = _reason_to_stop(config, progress, recorder, told == now)
-        if progress.stopped:
-            break
-    mean = float(total) / max(1, seen)
-    _require_number(mean, progress)
-    return mean
+        if self.config.clip:
+            accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = loss.detach()
+        wrong = (logits.detach().argmax(dim=-1) != batch["labels"]).sum()
+        sums += torch.stack([loss * len(mine), wrong])
+        return loss, len(mine)
+
+    def finish_epoch(self, train_loss: float, train_error: float) -> None:
+        """Validate, record, keep the best model, and leave a checkpoint."""
+        progress, found = self.progress, self.evaluate(self.task.validation)
+        self.last = found
+        progress.eval_seconds += found.seconds
+        progress.epoch += 1
+        self._record(_epoch_row(progress, train_loss, train_error, found, self.schedule))
+        _number(found.loss, progress)
+        if found.loss < progress.best_loss:
+            progress.best_loss, progress.best_epoch, self.best = found.loss, progress.epoch, found
+            self._save("best", self._weights(), {"epoch": progress.epoch})
+        elif self.config.patience and progress.epoch - progress.best_epoch >= self.config.patience:
+            progress.stopped = progress.stopped or f"no better validation loss for {self.config.patience} epochs"
+        if self.accelerator.is_main_process:
+            facts = {"split": "validation", "epoch": progress.epoch}
+            self.recorder.predictions(self.task.validation, found, facts)
+        self._save("checkpoint", self._checkpoint(), asdict(progress))
+
+    def judge(self) -> Outcome:
+        """Judge the best epoch's model; the test set is touched here, once."""
+        self.accelerator.wait_for_everyone()
+        self.last = self.last or self.evaluate(self.task.validation)  # a resumed run may have no epoch left
+        self._save("last", self._weights(), {"epoch": self.progress.epoch})
+        kept = self.recorder.load("best")
+        if kept is not None:
+            self.accelerator.unwrap_model(self.model).load_state_dict(kept[0])
+        self.best = self.best or self.evaluate(self.task.validation)  # also of a resumed run
+        test = self.evaluate(self.task.test) if self.task.test is not None else None
+        if self.accelerator.is_main_process:
+            facts = {"split": "test" if test else "validation", "epoch": self.progress.best_epoch}
+            self.recorder.predictions(self.task.test if test else self.task.validation, test or self.best, facts)
+        return self.outcome(test)
+
+    def outcome(self, test: Evaluation | None) -> Outcome:
+        """What there is to say."""
+        peak = peak_bytes()
+        return Outcome(self.progress, self.best, self.last, test, self.estimate, self.parameters, peak)
+
+    @torch.no_grad()
+    def evaluate(self, split: Split) -> Evaluation:
+        """The model in eval mode on every example of a split; processes share the batches."""
+        accelerator, started = self.accelerator, time.perf_counter()
+        self.model.eval()
+        predictions = torch.zeros(len(split), dtype=torch.long, device=accelerator.device)
+        confidence = torch.zeros(len(split), device=accelerator.device)
+        loss = torch.zeros((), device=accelerator.device)
+        size = EVALUATION_BATCH[split.lengths is not None]
+        for number, chosen in enumerate(batches(split, size, None)):
+            if number % accelerator.num_processes != accelerator.process_index:
+                continue
+            if accelerator.num_processes == 1 and self.recorder.should_stop():
+                raise StoppedError
+            batch = split.batch(chosen)
+            logits = self.model(**_arguments(batch)).float()
+            loss += F.cross_entropy(logits, batch["labels"], reduction="sum")
+            confidence[chosen], predictions[chosen] = logits.softmax(dim=-1).max(dim=-1)
+        loss, predictions, confidence = (accelerator.reduce(each, "sum") for each in (loss, predictions, confidence))
+        classes = len(self.task.classes)
+        mean = float(loss) / len(split)  # waits for the device, so the clock is read after it
+        return Evaluation(
+            mean,
+            predictions.cpu(),
+            confidence.cpu(),
+            multiclass_confusion_matrix(predictions, split.y, classes).cpu(),
+            float(multiclass_matthews_corrcoef(predictions, split.y, classes)),
+            time.perf_counter() - started,
+            _by_domain(predictions, split),
+        )
+
+    def restore(self) -> None:
+        """Put a checkpoint back; a run without one begins anew."""
+        kept = self.recorder.load("checkpoint")
+        if kept is None:
+            return
+        tensors, facts = kept
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
+        for name, value in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = value
+        self.accelerator.unwrap_model(self.model).load_state_dict(parts["model"])
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts["optimizer"].items():
+            number, _, of = name.partition(".")
+            state.setdefault(int(number), {})[of] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.progress = Progress(**facts)
+        self.recorder.rewind(self.progress.step)
+        self.schedule.last_epoch = self.progress.step - 1
+        self.schedule.step()
+
+    def _reason_to_stop(self) -> str:
+        config, progress, reason = self.config, self.progress, ""
+        if config.max_steps and progress.step >= config.max_steps:
+            reason = f"the limit of {config.max_steps:,} steps"
+        elif config.max_seconds and progress.train_seconds >= config.max_seconds:
+            reason = f"the limit of {config.max_seconds:g} seconds"
+        elif self.recorder.should_stop():
+            reason = ASKED
+        if self.accelerator.num_processes > 1:  # clocks differ, and a process that goes on alone waits for ever
+            reason = broadcast_object_list([reason])[0]
+        return reason
+
+    def _record(self, row: dict[str, Any]) -> None:
+        if self.accelerator.is_main_process:
+            self.recorder.metrics(row)
+
+    def _save(self, name: str, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        if self.accelerator.is_main_process:
+            self.recorder.save(name, tensors, facts)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return self.accelerator.unwrap_model(self.model).state_dict()
+
+    def _checkpoint(self) -> dict[str, Tensor]:
+        tensors = {f"model.{name}": value for name, value in self._weights().items()}
+        for number, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
+        return tensors
 
 
-@torch.no_grad()
-def evaluate(accelerator: Accelerator, model: nn.Module, split: Split, classes: int) -> Evaluation:
-    """The model in eval mode on every example of a split; processes share the work."""
-    started = time.perf_counter()
-    model.eval()
-    predictions = torch.zeros(len(split), dtype=torch.long, device=accelerator.device)
-    confidence = torch.zeros(len(split), device=accelerator.device)
-    loss = torch.zeros((), device=accelerator.device)
-    for number, chosen in enumerate(batches(split, EVALUATION_BATCH, None)):
-        if number % accelerator.num_processes != accelerator.process_index:
-            continue
-        batch = split.batch(chosen)
-        logits = model(**_arguments(batch)).float()
-        loss += F.cross_entropy(logits, batch["labels"], reduction="sum")
-        confidence[chosen], predictions[chosen] = logits.softmax(dim=-1).max(dim=-1)
-    loss, predictions, confidence = (accelerator.reduce(each, "sum") for each in (loss, predictions, confidence))
-    confusion = multiclass_confusion_matrix(predictions, split.y, classes)
-    mcc = float(multiclass_matthews_corrcoef(predictions, split.y, classes))
-    seconds = time.perf_counter() - started
-    return Evaluation(float(loss) / len(split), predictions.cpu(), confidence.cpu(), confusion.cpu(), mcc, seconds)
+def planned_steps(config: RunConfig, examples: int) -> int:
+    """Optimizer steps that a run would take on so many training examples."""
+    full = config.epochs * math.ceil(examples / config.batch_size)
+    return min(full, config.max_steps) if config.max_steps else full
 
 
 def rate(schedule: str, step: int, total: int) -> float:
@@ -207,23 +345,35 @@ def rate(schedule: str, step: int, total: int) -> float:
     return 1.0 - done if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
 
 
+def peak_bytes() -> int:
+    """Most memory so far: CUDA's own counter, else what the process holds (its resident set)."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    memory = psutil.Process().memory_info()
+    return getattr(memory, "peak_wset", memory.rss)
+
+
+def _by_domain(predictions: Tensor, split: Split) -> dict[str, float]:
+    if split.domain is None:
+        return {}
+    parts = {"mcc_in_domain": split.domain == 1, "mcc_out_of_domain": split.domain == 0}
+    return {
+        name: float(multiclass_matthews_corrcoef(predictions[part], split.y[part], 2))
+        for name, part in parts.items()
+        if part.any()
+    }
+
+
 def _arguments(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in batch.items() if name != "labels"}
 
 
-def _reason_to_stop(config: RunConfig, progress: Progress, recorder: Recorder, ask: bool) -> str:
-    if config.max_steps and progress.step >= config.max_steps:
-        return f"its limit of {config.max_steps:,} steps"
-    if config.max_seconds and progress.train_seconds >= config.max_seconds:
-        return f"its limit of {config.max_seconds:g} seconds"
-    return "asked to stop" if ask and recorder.should_stop() else ""
-
-
-def _require_number(loss: float, progress: Progress) -> None:
+def _number(loss: float, progress: Progress) -> float:
     if not math.isfinite(loss):
         raise DivergedError(
             f"The loss is no number any more (step {progress.step:,}): a smaller learning rate or clipping may help."
         )
+    return loss
 
 
 def _step_row(progress: Progress, loss: float, schedule: LambdaLR) -> dict[str, Any]:
@@ -234,18 +384,23 @@ def _step_row(progress: Progress, loss: float, schedule: LambdaLR) -> dict[str, 
         "train_loss": loss,
         "learning_rate": schedule.get_last_lr()[0],
         "train_seconds": progress.train_seconds,
+        "peak_bytes": peak_bytes(),
     }
 
 
-def _epoch_row(progress: Progress, loss: float, validation: Evaluation, schedule: LambdaLR) -> dict[str, Any]:
+def _epoch_row(
+    progress: Progress, loss: float, error: float, validation: Evaluation, schedule: LambdaLR
+) -> dict[str, Any]:
     return {
         "kind": "epoch",
         "step": progress.step,
         "epoch": progress.epoch,
         "train_loss": loss,
+        "train_error": error,
         "validation_loss": validation.loss,
         "validation_error": validation.error,
         "validation_mcc": validation.mcc,
+        **{f"validation_{name}": value for name, value in validation.by_domain.items()},
         "learning_rate": schedule.get_last_lr()[0],
         "train_seconds": progress.train_seconds,
         "eval_seconds": progress.eval_seconds,
@@ -254,75 +409,7 @@ def _epoch_row(progress: Progress, loss: float, validation: Evaluation, schedule
     }
 
 
-def peak_bytes() -> int:
-    """Most memory so far: CUDA's own counter, else the process's resident set."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    import psutil
+if __name__ == "__main__":
+    from poolviz.training.work import main
 
-    memory = psutil.Process().memory_info()
-    return getattr(memory, "peak_wset", memory.rss)
-
-
-def _weights(accelerator: Accelerator, model: nn.Module) -> dict[str, Tensor]:
-    state = accelerator.unwrap_model(model).state_dict()
-    return {name: value.detach().cpu().clone() for name, value in state.items()}
-
-
-def _save(accelerator: Accelerator, recorder: Recorder, name: str, model: nn.Module) -> None:
-    if accelerator.is_main_process:
-        recorder.save(name, _weights(accelerator, model), {})
-
-
-def _save_checkpoint(
-    accelerator: Accelerator, recorder: Recorder, model: nn.Module, optimizer: Any, progress: Progress
-) -> None:
-    if not accelerator.is_main_process:
-        return
-    tensors = {f"model.{name}": value for name, value in _weights(accelerator, model).items()}
-    for number, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{number}.{name}": value.cpu().clone() for name, value in state.items()}
-    recorder.save("checkpoint", tensors, asdict(progress))
-
-
-def _restore(recorder: Recorder, model: nn.Module, optimizer: Any, schedule: LambdaLR) -> Progress:
-    """Put a checkpoint back; a run without one begins anew."""
-    kept = recorder.load("checkpoint")
-    if kept is None:
-        return Progress()
-    tensors, facts = kept
-    model.load_state_dict({name.removeprefix("model."): v for name, v in tensors.items() if name.startswith("model.")})
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, number, field = name.split(".", 2)
-            state.setdefault(int(number), {})[field] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    progress = Progress(**facts)
-    if progress.stopped.startswith("asked"):
-        progress.stopped = ""
-    schedule.last_epoch = progress.step - 1
-    schedule.step()
-    return progress
-
-
-def _finish(
-    accelerator: Accelerator,
-    model: nn.Module,
-    task: Task,
-    recorder: Recorder,
-    progress: Progress,
-    last: Evaluation | None,
-    estimate: Footprint,
-    parameters: int,
-) -> Outcome:
-    """Judge the last and the best epoch's model; the test set is touched here, once."""
-    classes = len(task.classes)
-    last = last or evaluate(accelerator, model, task.validation, classes)
-    accelerator.wait_for_everyone()
-    kept = recorder.load("best")
-    if kept is not None:
-        accelerator.unwrap_model(model).load_state_dict(kept[0])
-    best = evaluate(accelerator, model, task.validation, classes)
-    test = evaluate(accelerator, model, task.test, classes) if task.test is not None else None
-    return Outcome(progress, best, last, test, estimate, parameters, peak_bytes())
+    sys.exit(main())

@@ -91,11 +91,20 @@ class PooledEncoder(nn.Module):
 def build_model(config: RunConfig, classes: int, size: int = 0, encoder: Encoder | None = None) -> nn.Module:
     """The model of a run; its initial weights depend on the seed, and on the pooling only where shapes do.
 
-    In a race every pooling starts from the same weights: layers before the pooling are made first, and the others
-    from a seed of their own.
+    In a race every pooling starts from the same weights: each layer that has any draws them from a seed of its own,
+    so what a pooling learns itself shifts nothing. The global generator is left as it was.
     """
-    torch.manual_seed(config.seed)
-    if config.is_text:
-        assert encoder is not None
-        return PooledEncoder(config, encoder, classes)
-    return PooledCNN(config, size, classes)
+    with torch.random.fork_rng(devices=[]):
+        if config.is_text:
+            assert encoder is not None
+            model: nn.Module = PooledEncoder(config, encoder, classes)
+            fresh = [model.pool, model.classifier]
+        else:
+            model = PooledCNN(config, size, classes)
+            fresh = [model.features, model.head]
+        for place, part in enumerate(fresh):
+            for number, layer in enumerate(part.modules()):
+                if hasattr(layer, "reset_parameters"):
+                    torch.manual_seed(config.seed * 1_000_003 + place * 101 + number)
+                    layer.reset_parameters()
+    return model
