@@ -1,20 +1,24 @@
-"""How long will it take on this machine? Measured on the first steps of the very run that is asked for."""
+"""How long will it take on this machine? Measured on the first steps of the very network that is asked for."""
 
 from __future__ import annotations
 
 import math
 import time
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
 
-from poolviz.training.config import RunConfig
-from poolviz.training.data import Split, load_encoder_of, load_task
-from poolviz.training.loop import Loop, Progress, planned_steps
+from poolviz.training.config import RunConfig, default_config
+from poolviz.training.data import Split, batches, load_encoder_of, load_task
+from poolviz.training.loop import Loop, planned_steps
 
 MOST_SECONDS = 1.5  # of measured steps
 MOST_STEPS = 12
 JUDGED = 128  # examples that the time of an evaluation is measured on
+START_SECONDS = 1.0  # data, model and first step of a process that stands by
+DECISIVE = ("task", "pooling", "batch_size", "precision", "kernel_size", "stride", "width", "depth")
+DECISIVE += ("encoder", "linear_tanh", "freeze")
 
 
 class Deaf:
@@ -40,11 +44,17 @@ class Deaf:
         return False
 
 
-def measure(config: RunConfig) -> dict[str, float]:
-    """Seconds of the whole run, as its first steps take them here, and its size.
+def decisive(config: RunConfig) -> RunConfig:
+    """`config` with only what decides the time of a step: runs that share it share a measurement."""
+    return replace(RunConfig(), **{name: getattr(config, name) for name in DECISIVE})
 
-    Returns `seconds`, `step_seconds`, `steps`, `parameters` and `estimated_bytes` (activations of a batch and
-    parameters, report B's way). Raises what the run itself would raise before its first step.
+
+def measure(config: RunConfig) -> dict[str, float]:
+    """Seconds of a step and of judging an example here, and sizes.
+
+    Returns `step_seconds`, `judge_seconds`, `parameters`, `estimated_bytes` (activations of a batch and parameters,
+    report B's way), and the task's examples: `train`, `validation`, `test`. Raises what the run itself would raise
+    before its first step.
     """
     encoder = load_encoder_of(config)
     task = load_task(config, encoder)
@@ -52,38 +62,42 @@ def measure(config: RunConfig) -> dict[str, float]:
     step = _step_seconds(loop)
     few = _first(loop.task.validation, JUDGED)
     loop.evaluate(few)
-    judge = loop.evaluate(few).seconds / len(few)
-    steps = planned_steps(config, len(task.train))
-    per_epoch = math.ceil(len(task.train) / config.batch_size)
-    judged = math.ceil(steps / per_epoch) * len(task.validation) + len(task.validation)
-    judged += len(task.test) if task.test is not None else 0
-    training = min(steps * step, config.max_seconds or math.inf)
     return {
-        "seconds": training + judged * judge,
         "step_seconds": step,
-        "steps": steps,
+        "judge_seconds": loop.evaluate(few).seconds / len(few),
         "parameters": loop.parameters,
         "estimated_bytes": loop.estimate.bytes,
+        "train": len(task.train),
+        "validation": len(task.validation),
+        "test": len(task.test) if task.test is not None else 0,
     }
+
+
+def seconds(config: RunConfig, measured: dict[str, float]) -> float:
+    """Of a whole run, from what was measured on `decisive(config)`."""
+
+    def limited(name: str, limit: int) -> int:
+        return min(int(measured[name]), limit or int(measured[name]))
+
+    examples = limited("train", config.train_limit)
+    steps = planned_steps(config, examples)
+    epochs = math.ceil(steps / math.ceil(examples / config.batch_size))
+    # each epoch's validation, and the best epoch's model on the test set
+    judged = epochs * limited("validation", config.eval_limit) + limited("test", config.eval_limit)
+    training = min(steps * measured["step_seconds"], config.max_seconds or math.inf)
+    return START_SECONDS + training + judged * measured["judge_seconds"]
 
 
 def warm_up() -> None:
     """Do once what a process does only once: torch's first convolution, backward pass and optimizer step."""
-    from dataclasses import replace
-
-    from poolviz.training.config import default_config
-
     config = replace(default_config("digits"), batch_size=8, train_limit=16, width=2)
     loop = Loop(config, load_task(config), Deaf())
     loop.train_epoch()
     loop.evaluate(_first(loop.task.validation, 8))
-    loop.progress = Progress()
 
 
 def _step_seconds(loop: Loop) -> float:
     """Median time of a step, the first left out."""
-    from poolviz.training.data import batches
-
     loop.model.train()
     sums = torch.zeros(2, device=loop.accelerator.device)
     times: list[float] = []
@@ -91,12 +105,12 @@ def _step_seconds(loop: Loop) -> float:
         started = time.perf_counter()
         float(loop.step(chosen, sums)[0])  # waits for the device
         times.append(time.perf_counter() - started)
-        if len(times) > MOST_STEPS or sum(times) > MOST_SECONDS and len(times) > 1:
+        if len(times) > MOST_STEPS or (sum(times) > MOST_SECONDS and len(times) > 1):
             break
     counted = sorted(times[1:] or times)
     return counted[len(counted) // 2]
 
 
 def _first(split: Split, count: int) -> Split:
-    parts = {name: value[:count] if isinstance(value, torch.Tensor) else value for name, value in vars(split).items()}
-    return Split(**parts)
+    parts = {field.name: getattr(split, field.name) for field in fields(split)}
+    return Split(**{name: v[:count] if isinstance(v, torch.Tensor) else v for name, v in parts.items()})

@@ -1,0 +1,122 @@
+"""Tables over runs: where one stands, and what came out of it. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from poolviz.runs.store import Run
+from poolviz.training.config import RunConfig, default_config
+from poolviz.training.folder import ENDED
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A run at one moment."""
+
+    run: Run
+    config: RunConfig
+    state: str
+    reason: str
+    rows: list[dict[str, Any]]  # of the curve
+    summary: dict[str, Any]  # empty until the end
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self.state in ENDED
+
+    @property
+    def start(self) -> dict[str, Any]:
+        """What lies ahead: steps, epochs, examples, parameters; empty before the first line."""
+        return next((row for row in self.rows if row.get("kind") == "start"), {})
+
+    @property
+    def epochs(self) -> list[dict[str, Any]]:
+        """The lines of finished epochs."""
+        return [row for row in self.rows if row.get("kind") == "epoch"]
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """The newest line."""
+        return self.rows[-1] if self.rows else {}
+
+    @property
+    def done(self) -> float:
+        """Share of the planned steps."""
+        steps = self.start.get("steps") or 0
+        return min(1.0, self.last.get("step", 0) / steps) if steps else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of training and judging, as fast as until now; None before there is anything to go by."""
+        spent = self.last.get("train_seconds", 0.0) + sum(row.get("eval_seconds", 0.0) for row in self.epochs[-1:])
+        return spent * (1 - self.done) / self.done if self.done and spent else None
+
+
+def standing(run: Run) -> Standing | None:
+    """Where a run stands; None for a folder that cannot be read."""
+    try:
+        config = run.config
+    except ValueError:
+        return None
+    status = run.status
+    return Standing(run, config, status["state"], str(status.get("reason", "")), run.metrics(), run.summary)
+
+
+def labels(configs: list[RunConfig], names: dict[str, str]) -> list[str]:
+    """What tells runs apart: the pooling's name, then the seed and whatever else differs among them."""
+    varying = [f.name for f in fields(RunConfig) if len({getattr(config, f.name) for config in configs}) > 1]
+    told = []
+    for config in configs:
+        parts = [names.get(config.pooling, config.pooling)]
+        parts += [_said(name, getattr(config, name)) for name in varying if name != "pooling"]
+        told.append(" · ".join(parts))
+    # the same run twice is told by its place
+    return [
+        label if told.count(label) == 1 else f"{label} · no. {told[: number + 1].count(label)}"
+        for number, label in enumerate(told)
+    ]
+
+
+def _said(name: str, value: Any) -> str:
+    words = name.replace("_", " ")
+    if isinstance(value, bool):
+        return words if value else f"no {words}"
+    return f"{words} {value:g}" if isinstance(value, float) else f"{words} {value}"
+
+
+def changed(config: RunConfig) -> dict[str, Any]:
+    """What differs from the task's defaults."""
+    usual = asdict(default_config(config.task))
+    return {name: value for name, value in asdict(config).items() if value != usual[name]}
+
+
+def result(stand: Standing) -> dict[str, Any]:
+    """One line of a table of runs; None where there is nothing to say yet."""
+    best, test = stand.summary.get("best") or {}, stand.summary.get("test") or {}
+    progress = stand.summary.get("progress") or {}
+    last = stand.epochs[-1] if stand.epochs else {}
+    measured = max((row.get("peak_bytes") or 0 for row in stand.rows), default=0)
+    return {
+        "run": stand.run.name,
+        "task": stand.config.task,
+        "pooling": stand.config.pooling,
+        "seed": stand.config.seed,
+        "state": stand.state,
+        "created": stand.run.created,
+        "epochs": last.get("epoch", 0),
+        "best_epoch": progress.get("best_epoch") or None,
+        "validation_loss": best.get("loss", last.get("validation_loss")),
+        "validation_error": best.get("error", last.get("validation_error")),
+        "validation_mcc": best.get("mcc", last.get("validation_mcc")),
+        "test_error": test.get("error"),
+        "test_mcc": test.get("mcc"),
+        "train_loss": last.get("train_loss"),
+        "train_seconds": stand.last.get("train_seconds"),
+        "eval_seconds": last.get("eval_seconds"),
+        "predict_seconds": (test or best).get("seconds"),
+        "peak_bytes": measured or None,
+        "estimated_bytes": stand.start.get("estimated_bytes"),
+        "parameters": stand.start.get("parameters"),
+    }
