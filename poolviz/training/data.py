@@ -7,7 +7,7 @@ Knows nothing of models or of the loop.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,6 +87,23 @@ def load_task(config: RunConfig, encoder: Encoder | None = None) -> Task:
     return (_cola if config.task == "cola" else _minimal_pairs)(config, encoder)
 
 
+def look_up(config: RunConfig, split: str, numbers: Sequence[int]) -> list[Tensor] | list[str]:
+    """The examples that `Split.index` numbers: images (H, W) in 0..1, or sentences; raises as `load_task` does."""
+    if config.task == "digits":
+        x, _ = samples.digit_set()
+        first = _digit_cut(len(x)) if split == "test" else 0
+        return [x[first + number].float() / 16 for number in numbers]
+    if not config.is_text:
+        x, _ = samples.image_set(config.task, "test" if split == "test" else "train")
+        return [x[number].float() / 255 for number in numbers]
+    if config.task == "cola":
+        known = sentences.cola("dev" if split == "validation" else "train")
+        return [known[number].text for number in numbers]
+    part = "test" if split == "test" else "train"
+    texts = _pair_texts(part)
+    return [texts[number] for number in numbers]
+
+
 def batches(split: Split, size: int, generator: torch.Generator | None) -> Iterator[Tensor]:
     """Numbers of the examples of each batch of an epoch, in random order, or in order without a generator.
 
@@ -111,8 +128,18 @@ def batches(split: Split, size: int, generator: torch.Generator | None) -> Itera
 def _digits() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """scikit-learn's 1,797 digits: the last fifth is the test set."""
     x, y = samples.digit_set()
-    cut = len(x) * 4 // 5
+    cut = _digit_cut(len(x))
     return (x[:cut, None], y[:cut]), (x[cut:, None], y[cut:])
+
+
+def _digit_cut(count: int) -> int:
+    return count * 4 // 5
+
+
+def _pair_texts(split: str) -> list[str]:
+    """Sentences of the grammar's pairs: the acceptable one, then the other."""
+    pairs = grammar.everything(split, MINIMAL_PAIRS[split], seed=0)
+    return [text for pair in pairs for text in (pair.acceptable, pair.unacceptable)]
 
 
 def _split_images(
@@ -165,10 +192,9 @@ def _cola(config: RunConfig, encoder: Encoder) -> Task:
 def _minimal_pairs(config: RunConfig, encoder: Encoder) -> Task:
     """Pairs of our grammar; the vocabulary of the test split is unseen in training."""
     splits = {}
-    for split, count in MINIMAL_PAIRS.items():
-        pairs = grammar.everything(split, count, seed=0)
-        texts = [text for pair in pairs for text in (pair.acceptable, pair.unacceptable)]
-        splits[split] = (*encoder.tokenise(texts), torch.tensor([1, 0]).repeat(len(pairs)))
+    for split in MINIMAL_PAIRS:
+        texts = _pair_texts(split)
+        splits[split] = (*encoder.tokenise(texts), torch.tensor([1, 0]).repeat(len(texts) // 2))
     x, lengths, y = splits["train"]
     pair = torch.arange(len(x)) // 2  # both sentences of a pair are on one side of the split
     held = (torch.randperm(len(x) // 2, generator=torch.Generator().manual_seed(0)) < len(x) // 2 * VALIDATION_SHARE)[

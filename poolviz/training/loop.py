@@ -120,8 +120,8 @@ def train(
     Raises DivergedError when the loss is no number any more; what was recorded stays.
     """
     loop = Loop(config, task, recorder, encoder)
-    if resume:
-        loop.restore()
+    if not (resume and loop.restore()):
+        loop.announce()
     progress = loop.progress
     try:
         while progress.epoch < config.epochs and not progress.stopped:
@@ -276,11 +276,27 @@ class Loop:
             _by_domain(predictions, split),
         )
 
-    def restore(self) -> None:
-        """Put a checkpoint back; a run without one begins anew."""
+    def announce(self) -> None:
+        """The first line of the curve: what lies ahead."""
+        self.recorder.rewind(-1)  # of an attempt before that left no checkpoint
+        self._record(
+            {
+                "kind": "start",
+                "step": 0,
+                "steps": self.steps,
+                "epochs": self.config.epochs,
+                "train_examples": len(self.task.train),
+                "validation_examples": len(self.task.validation),
+                "parameters": self.parameters,
+                "estimated_bytes": self.estimate.bytes,
+            }
+        )
+
+    def restore(self) -> bool:
+        """Put a checkpoint back; False where there is none."""
         kept = self.recorder.load("checkpoint")
         if kept is None:
-            return
+            return False
         tensors, facts = kept
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
         for name, value in tensors.items():
@@ -297,6 +313,7 @@ class Loop:
         self.recorder.rewind(self.progress.step)
         self.schedule.last_epoch = self.progress.step - 1
         self.schedule.step()
+        return True
 
     def _reason_to_stop(self) -> str:
         config, progress, reason = self.config, self.progress, ""
