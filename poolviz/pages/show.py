@@ -19,9 +19,17 @@ def _spec(name: str, arguments: tuple, _builder: Callable[..., Any]) -> dict[str
 
 
 def show_chart(
-    builder: Callable[..., Any], *arguments: Any, alt: str, width: str = "stretch", **datasets: list[dict[str, Any]]
-) -> None:
-    """Draw `builder(*arguments)` with its named data sets; `alt` says in words what it shows."""
+    builder: Callable[..., Any],
+    *arguments: Any,
+    alt: str,
+    width: str = "stretch",
+    select: dict[str, Any] | None = None,
+    **datasets: list[dict[str, Any]],
+) -> Any:
+    """Draw `builder(*arguments)` with its named data sets; `alt` says in words what it shows.
+
+    `select` holds Streamlit's own `on_select`, `selection_mode` and `key`: the chart's event is then given back.
+    """
     spec = {**_spec(f"{builder.__module__}.{builder.__qualname__}", arguments, builder), "datasets": datasets}
     # the chart theme's grey labels miss a contrast of 4.5 to 1 on white
     labels = {"labelColor": ink(), "titleColor": ink(), "labelFontSize": 13, "titleFontSize": 13}
@@ -31,7 +39,7 @@ def show_chart(
         "axis": labels,
         "legend": {**labels, "labelLimit": 400},
     }
-    st.vega_lite_chart(None, spec, width=width, alt=alt)
+    return st.vega_lite_chart(None, spec, width=width, alt=alt, **(select or {}))
 
 
 def show_figure(figure: Figure, width: str = "stretch") -> None:

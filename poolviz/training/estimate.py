@@ -11,6 +11,7 @@ import torch
 
 from poolviz.training.config import RunConfig, default_config
 from poolviz.training.data import Split, batches, load_encoder_of, load_task
+from poolviz.training.folder import device_name
 from poolviz.training.loop import Loop, planned_steps
 
 MOST_SECONDS = 1.5  # of measured steps
@@ -49,12 +50,12 @@ def decisive(config: RunConfig) -> RunConfig:
     return replace(RunConfig(), **{name: getattr(config, name) for name in DECISIVE})
 
 
-def measure(config: RunConfig) -> dict[str, float]:
+def measure(config: RunConfig) -> dict[str, Any]:
     """Seconds of a step and of judging an example here, and sizes.
 
     Returns `step_seconds`, `judge_seconds`, `parameters`, `estimated_bytes` (activations of a batch and parameters,
-    report B's way), and the task's examples: `train`, `validation`, `test`. Raises what the run itself would raise
-    before its first step.
+    report B's way), the task's examples (`train`, `validation`, `test`), `device` and `threads`. Raises what the run
+    itself would raise before its first step.
     """
     encoder = load_encoder_of(config)
     task = load_task(config, encoder)
@@ -70,10 +71,12 @@ def measure(config: RunConfig) -> dict[str, float]:
         "train": len(task.train),
         "validation": len(task.validation),
         "test": len(task.test) if task.test is not None else 0,
+        "device": device_name(),
+        "threads": torch.get_num_threads(),
     }
 
 
-def seconds(config: RunConfig, measured: dict[str, float]) -> float:
+def seconds(config: RunConfig, measured: dict[str, Any]) -> float:
     """Of a whole run, from what was measured on `decisive(config)`."""
 
     def limited(name: str, limit: int) -> int:

@@ -87,17 +87,18 @@ class Status:
             with self._lock:
                 if not self._ended.is_set():
                     try:
-                        replace_json(self.path, _signs_of_life("running"))
+                        replace_json(self.path, {"state": "running"} | signs_of_life())
                     except OSError:
                         continue  # a full disk is told by what has something to say
 
     def _write(self, state: str, **facts: Any) -> None:
         with self._lock:
-            replace_json(self.path, _signs_of_life(state) | facts)
+            replace_json(self.path, {"state": state} | signs_of_life() | facts)
 
 
-def _signs_of_life(state: str) -> dict[str, Any]:
-    return {"state": state, "heartbeat": time.time(), "host": socket.gethostname(), "pid": os.getpid()}
+def signs_of_life(pid: int | None = None) -> dict[str, Any]:
+    """What tells later whether a process, this one unless another is named, still is there."""
+    return {"heartbeat": time.time(), "host": socket.gethostname(), "pid": pid or os.getpid()}
 
 
 class FolderRecorder:
@@ -230,21 +231,30 @@ def environment() -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    device = "CPU"
-    if torch.cuda.is_available():
-        device = torch.cuda.get_device_name(0)
-    elif torch.backends.mps.is_available():
-        device = "Apple GPU (MPS)"
     return {
-        "device": device,
+        "device": device_name(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "system": platform.system(),
         "versions": versions,
         "commit": _commit(),
     }
+
+
+def device_name() -> str:
+    """What trains here, as accelerate would choose it."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(0)
+    return "Apple GPU (MPS)" if torch.backends.mps.is_available() else "CPU"
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:
