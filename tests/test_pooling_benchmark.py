@@ -31,6 +31,8 @@ def test_it_prints_a_row_for_each_operator(command):
     assert header.startswith(f"torch {torch.__version__}, ") and header.endswith(", 1 thread, 1 rounds")
     for name in ("max (torch)", "stochastic", "softmax-stochastic", "softpool", "average", "the usual way"):
         assert sum(line.startswith(name + " ") for line in lines) == 2
+    for name in ("max (torch)", "stochastic", "softmax-stochastic", "softpool"):
+        assert sum(line.startswith(f"eval: {name} ") for line in lines) == 2
     assert sum(line.endswith(("  ok", "  MISSED")) for line in lines) == 4
 
 
@@ -70,6 +72,7 @@ def test_the_verdict(benchmark_script):
 def test_a_miss_fails_only_where_it_is_checked(benchmark_script, monkeypatch, capsys, arguments, code):
     missed = benchmark_script.Row("stochastic", 10.0, [99.0], 1.0, 9.0)
     monkeypatch.setattr(benchmark_script, "rows", lambda case, rounds: [missed])
+    monkeypatch.setattr(benchmark_script, "evaluations", lambda case, rounds: [])
     assert benchmark_script.main(arguments) == code
     assert capsys.readouterr().out.count("MISSED") == 2
 

@@ -67,7 +67,7 @@ class Pooling:
     pick: CellFunction | None = None  # (..., n, c) -> (..., 1, c) index of the cell that takes all weight
     reduce: CellFunction | None = None  # (..., n, c) -> (..., c), for operators that are no weighted sum
     parts: tuple[Pooling, ...] = ()  # results side by side: (..., n, c) -> (..., len(parts) * c)
-    # faster way over a map, with the same result; for a stochastic operator, the draw in training
+    # faster way over a map, with the same result; a stochastic operator draws there in training
     pool_windows: Callable[[Tensor, WindowGrid, Options], Tensor] | None = None
     stochastic: bool = False
     uses: tuple[str, ...] = ()  # fields of Options that it reads, beside training and generator

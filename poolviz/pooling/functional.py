@@ -124,14 +124,13 @@ def _pool(dims: int, x: Tensor, name: str, geometry: tuple, return_weights: bool
     if x.dim() != dims + 2 or 0 in x.shape[1:]:
         raise ValueError(f"pool{dims}d: expected x of shape {_AXES[dims]}, got {tuple(x.shape)}")
     grid = grid_for(dims, x, name, *geometry)
-    drawing = pooling.stochastic and settings.training
-    direct = pooling.pool_windows if drawing or not pooling.stochastic else None
+    direct = pooling.pool_windows
     if pooling.keeps_cells:
         return (x, torch.ones_like(x)[(..., *(None,) * dims)]) if return_weights else x
     if not return_weights:
         return direct(x, grid, settings) if direct else pool_stacked(pooling, x, grid, settings)[0]
     pooled, weights = pool_stacked(pooling, x, grid, settings, return_weights=True)
-    if direct and not drawing:
+    if direct and not (pooling.stochastic and settings.training):
         pooled = direct(x, grid, settings)  # the weights explain the result; they do not replace it
     return pooled, grid.unstack(weights)
 

@@ -17,16 +17,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from .base import Options, Pooling, all_finite, compute_dtype, draw_uniforms
+from .base import Options, Pooling, all_finite, compute_dtype, draw_uniforms, pool_stacked
+from .expectation import chunks, exp_weight, expect, largest_of, positive
 from .windows import WindowGrid
-
-# Output cells handled at a time on a CPU: the slices of one chunk stay in the cache.
-CHUNK_CELLS = 1 << 17
 
 
 def activation_weights(x: Tensor, valid: Tensor, options: Options) -> Tensor:
     """Zeiler-Fergus probabilities of x (..., n, c): a_i / sum a, all 0 where no cell is positive."""
-    activations = torch.where(valid, _positive(x, x.shape[-2]), 0.0)
+    activations = torch.where(valid, positive(x, x.shape[-2]), 0.0)
     total = activations.sum(dim=-2, keepdim=True)
     # a total below the normal numbers cannot be divided among cells; NaN goes on as NaN
     return activations / torch.where(total < torch.finfo(x.dtype).tiny, inf, total)
@@ -48,11 +46,6 @@ def softmax_weights(x: Tensor, valid: Tensor, options: Options) -> Tensor:
     return weights / weights.sum(dim=-2, keepdim=True)
 
 
-def _positive(x: Tensor, cells: int) -> Tensor:
-    # half the range: max / cells may itself round up, and then a sum of `cells` of them overflows
-    return x.clamp(min=0.0, max=torch.finfo(x.dtype).max / (2 * cells))
-
-
 class _DrawCells(torch.autograd.Function):
     """Draw one cell a window by the inverse CDF over shifted slices; the gradient goes to the drawn cells.
 
@@ -66,9 +59,7 @@ class _DrawCells(torch.autograd.Function):
         pooled = torch.empty(shape, dtype=x.dtype, device=x.device)
         positions = torch.empty(shape, dtype=torch.int64, device=x.device)
         alive = torch.empty(shape, dtype=torch.bool, device=x.device)
-        chunk = max(1, CHUNK_CELLS // max(1, pooled[:1].numel())) if x.device.type == "cpu" else max(1, len(x))
-        for start in range(0, len(x), chunk):
-            part = slice(start, start + chunk)
+        for part in chunks(x, grid):
             value, position, some = _draw(x[part], grid, options, softmax)
             pooled[part], positions[part], alive[part] = value, position, some
         ctx.save_for_backward(x, positions, alive)
@@ -138,26 +129,18 @@ def _pick_by_arithmetic(
 
 def _cumulative_positive(slices: list[Tensor]) -> list[Tensor]:
     """Cumulative Zeiler-Fergus weights, cell by cell; not normalised."""
-    cumulative = [_positive(slices[0], len(slices))]
+    cumulative = [positive(slices[0], len(slices))]
     for cell in slices[1:]:
-        cumulative.append(_positive(cell, len(slices)).add_(cumulative[-1]))
+        cumulative.append(positive(cell, len(slices)).add_(cumulative[-1]))
     return cumulative
 
 
 def _cumulative_exp(slices: list[Tensor], temperature: float, finite: bool) -> list[Tensor]:
     """Cumulative exp((x - window maximum) / temperature), cell by cell; not normalised."""
-    largest = slices[0]
-    for cell in slices[1:]:
-        largest = torch.maximum(largest, cell)
-    if not finite:
-        bound = torch.finfo(largest.dtype).max
-        largest = largest.clamp(-bound, bound)  # so that inf - inf never happens
+    largest = largest_of(slices, finite)
     cumulative: list[Tensor] = []
     for cell in slices:
-        weight = torch.sub(cell, largest)
-        if not finite:
-            weight.clamp_(max=0.0)
-        weight = (weight if temperature == 1 else weight.div_(temperature)).exp_()
+        weight = exp_weight(cell, largest, temperature, finite)
         cumulative.append(weight.add_(cumulative[-1]) if cumulative else weight)
     return cumulative
 
@@ -197,8 +180,17 @@ def scatter_gradient(gradient: Tensor, x: Tensor, grid: WindowGrid, positions: T
     return result.squeeze(2) if len(grid.size) == 1 else result
 
 
-def _draw_windows(x: Tensor, grid: WindowGrid, options: Options, softmax: bool) -> Tensor:
-    return _DrawCells.apply(x, grid, options, softmax)
+def _draw_or_expect(x: Tensor, grid: WindowGrid, options: Options, softmax: bool) -> Tensor:
+    if options.training:
+        return _DrawCells.apply(x, grid, options, softmax)
+    return _expect(x, grid, options, softmax)
+
+
+def _expect(x: Tensor, grid: WindowGrid, options: Options, softmax: bool) -> Tensor:
+    def plain(cells: Tensor) -> Tensor:
+        return pool_stacked(SOFTPOOL if softmax else STOCHASTIC, cells, grid, options)[0]
+
+    return expect(x, grid, options, softmax, plain)
 
 
 STOCHASTIC = Pooling(
@@ -211,7 +203,7 @@ STOCHASTIC = Pooling(
     colour="#009E73",
     arithmetic="{wx} = {y}",
     weights=activation_weights,
-    pool_windows=partial(_draw_windows, softmax=False),
+    pool_windows=partial(_draw_or_expect, softmax=False),
     stochastic=True,
     for_sequences=True,
 )
@@ -225,7 +217,7 @@ SOFTMAX_STOCHASTIC = Pooling(
     colour="#CC79A7",
     arithmetic="{wx} = {y}",
     weights=softmax_weights,
-    pool_windows=partial(_draw_windows, softmax=True),
+    pool_windows=partial(_draw_or_expect, softmax=True),
     stochastic=True,
     uses=("temperature",),
     for_sequences=True,
@@ -239,5 +231,6 @@ SOFTPOOL = Pooling(
     colour="#E69F00",
     arithmetic="{wx} = {y}",
     weights=softmax_weights,
+    pool_windows=partial(_expect, softmax=True),
     uses=("temperature",),
 )

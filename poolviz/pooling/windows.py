@@ -51,6 +51,10 @@ class WindowGrid:
             amounts += [self.padding[axis], right]
         return F.pad(x, amounts, value=value) if any(amounts) else x
 
+    def crop(self, padded: Tensor) -> Tensor:
+        """View (N, C, *size) of what `pad` surrounded."""
+        return padded[(..., *(slice(p, p + n) for p, n in zip(self.padding, self.size, strict=True)))]
+
     def take(self, padded: Tensor, offset: tuple[int, ...]) -> Tensor:
         """View (N, C, *output_size) of the cell at `offset` in every window of a padded tensor."""
         steps = zip(offset, self.dilation, self.stride, self.output_size, strict=True)
@@ -110,7 +114,7 @@ class WindowGrid:
         total = self.pad(weights.new_zeros(*weights.shape[:2], *self.size), 0.0).clone()
         for offset in self.offsets():
             self.take(total, offset).add_(weights[(..., *offset)])
-        return total[(..., *(slice(p, p + n) for p, n in zip(self.padding, self.size, strict=True)))]
+        return self.crop(total)
 
     def _span(self, axis: int) -> int:
         return self.dilation[axis] * (self.kernel_size[axis] - 1) + 1

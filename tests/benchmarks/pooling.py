@@ -1,4 +1,4 @@
-"""Time and memory of the drawing operators beside `F.max_pool2d`, forward and backward: `--help` says how to run it.
+"""Time and memory of the sampled operators beside `F.max_pool2d`, forward and backward: `--help` says how to run it.
 
 Time: one process, one thread. After a warm-up, each round times every operator once, in turning order, and divides by
 `F.max_pool2d` of the same round; the median of those ratios is compared with the limit, so that a slow spell of the
@@ -7,6 +7,7 @@ Memory: the most bytes that tensors hold at any moment of one forward and backwa
 profiler logs each allocation and release. It counts the result, what is saved for backward and the input's gradient,
 and no allocator's rounding or cache, so that it is the same number on every machine. The growth of a fresh process's
 resident set (VmHWM) agrees with it to 0.3 of the input.
+Lines that begin with "eval:" time the expectation, the forward alone and without gradients, in rounds of their own.
 """
 
 import argparse
@@ -34,6 +35,7 @@ Operator = Callable[[Tensor], Tensor]
 REFERENCE, USUAL = "max (torch)", "the usual way"
 LIMITED = ("stochastic", "softmax-stochastic")
 OPERATORS = (*LIMITED, "softpool", "average")
+EXPECTED = (*LIMITED, "softpool")  # timed in evaluation too
 SPEED_UP = 5.0  # at least, over the usual way
 USUAL_EVERY = 5  # rounds; the usual way takes as long as the others together
 
@@ -105,6 +107,24 @@ def timings(case: Case, rounds: int) -> list[dict[str, float]]:
     return result
 
 
+def evaluations(case: Case, rounds: int) -> list[dict[str, float]]:
+    """Milliseconds of one forward in evaluation without gradients, a dict a round, the reference first."""
+    layer = {"kernel_size": case.kernel_size, "stride": case.stride, "padding": case.padding}
+    table = {REFERENCE: partial(F.max_pool2d, **layer)} | {
+        name: partial(pool2d, name=name, **layer) for name in EXPECTED
+    }
+    x, result = activations(case.shape).detach(), []
+    for number in range(rounds + 1):
+        turn = number % len(table)
+        times = {}
+        for name in [*table][turn:] + [*table][:turn]:
+            start = time.perf_counter()
+            table[name](x)
+            times[name] = 1000 * (time.perf_counter() - start)
+        result.append(times)
+    return result[1:]  # the first was the warm-up
+
+
 def extra_memory(operator: Operator, x: Tensor, cotangent: Tensor) -> float:
     """Peak bytes held during one forward and backward beyond what was held before, as a multiple of x's bytes."""
     forward_backward(operator, x, cotangent)
@@ -172,6 +192,17 @@ def report(case: Case, measured: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def report_evaluations(measured: Sequence[dict[str, float]]) -> str:
+    """Lines of `report`, with time and ratio alone."""
+    lines = []
+    for name in (REFERENCE, *EXPECTED) if measured else ():
+        own = statistics.median(each[name] for each in measured)
+        ratios = [each[name] / each[REFERENCE] for each in measured]
+        spread = f"[{min(ratios):.2f}..{max(ratios):.2f}]"
+        lines.append(f"{'eval: ' + name:<24} {own:>3.1f}{statistics.median(ratios):>8.2f}  {spread}")
+    return "\n".join(lines)
+
+
 def processor() -> str:
     """The CPU's name."""
     info = Path("/proc/cpuinfo")
@@ -195,7 +226,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for case in CASES:
         case = case._replace(shape=(2, 4, *case.shape[2:])) if options.small else case
         measured = rows(case, options.rounds)
-        print(report(case, measured), end="\n\n", flush=True)
+        print(report(case, measured))
+        print(report_evaluations(evaluations(case, options.rounds)), end="\n\n", flush=True)
         verdicts += [within(row, case) for row in measured]
     return int(options.check and False in verdicts)
 
