@@ -4,7 +4,7 @@ import streamlit as st
 
 st.set_page_config(page_title="poolviz", page_icon="🔍", layout="wide", initial_sidebar_state=340)
 
-from poolviz.pages import feature_maps, sentences  # noqa: E402  they load torch; the page is configured first
+from poolviz.pages import feature_maps, sentences, train  # noqa: E402  they load torch; the page is configured first
 
 st.navigation(
     [
@@ -12,6 +12,7 @@ st.navigation(
             feature_maps.page, title="Feature maps", icon=":material/grid_on:", url_path="feature-maps", default=True
         ),
         st.Page(sentences.page, title="Sentences", icon=":material/notes:", url_path="sentences"),
+        st.Page(train.page, title="Train", icon=":material/trending_down:", url_path="train"),
     ],
     position="top",
 ).run()

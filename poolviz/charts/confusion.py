@@ -11,7 +11,7 @@ from poolviz.charts.figure import Figure
 
 RIGHT, WRONG = "#0072B2", "#D55E00"
 PICK = "pick"  # the selection's name: fields truth and said, class numbers
-CELL = {10: 34, 2: 96}  # pixels a class, by their number
+CELL = {10: 30, 2: 120}  # pixels a class, by their number
 
 
 def confusion_rows(truth: Sequence[int], said: Sequence[int], classes: Sequence[str]) -> list[dict[str, Any]]:
@@ -52,10 +52,12 @@ def confusion_chart(classes: tuple[str, ...]) -> alt.LayerChart:
     """Counts in cells. Data set `confusion`."""
     side = CELL.get(len(classes), 40) * len(classes)
     names = list(classes)
-    straight = alt.Axis(labelAngle=0, labelLimit=160, ticks=False, domain=False)
+    # Streamlit's theme sets labels beside their band's middle
+    under = alt.Axis(labelAngle=0, labelLimit=160, ticks=False, domain=False, labelAlign="center")
+    beside = alt.Axis(labelLimit=160, ticks=False, domain=False, labelBaseline="middle")
     base = alt.Chart(alt.NamedData("confusion")).encode(
-        x=alt.X("prediction:N", sort=names, title="the network said", axis=straight),
-        y=alt.Y("class:N", sort=names, title="true class", axis=straight),
+        x=alt.X("prediction:N", sort=names, title="the network said", axis=under),
+        y=alt.Y("class:N", sort=names, title="true class", axis=beside),
     )
     pick = alt.selection_point(name=PICK, fields=["truth", "said"], on="click", clear="dblclick", toggle=False)
     # an error of one in a hundred must be seen; the diagonal's high shares would drown it on one scale
@@ -71,4 +73,5 @@ def confusion_chart(classes: tuple[str, ...]) -> alt.LayerChart:
         .add_params(pick)
     )
     words = base.transform_filter("datum.count > 0").mark_text(fontSize=13).encode(text="count:Q")
-    return (cells + words).properties(width=side, height=side)
+    # the cells keep their size, whatever room their names take
+    return (cells + words).properties(width=side, height=side, autosize=alt.AutoSizeParams(type="pad"))

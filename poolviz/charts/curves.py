@@ -23,7 +23,7 @@ SPARE = ["#005F99", "#D55E00", "#009E73", "#C46A9B", "#8A5A00", "#4698D0"]  # wh
 
 @dataclass(frozen=True)
 class Curve:
-    """One run's lines under the name that tells it from the others."""
+    """One run's lines under the name, and in the colour, that tell it from the others."""
 
     label: str
     colour: str
@@ -76,7 +76,7 @@ def curves_figure(curves: Sequence[Curve], measure: str, axis: str) -> Figure:
         curves_chart,
         (
             tuple(curve.label for curve in curves),
-            tuple(colours([curve.colour for curve in curves])),
+            tuple(curve.colour for curve in curves),
             measure,
             axis,
             epochs if axis == "epoch" else 0,
@@ -100,7 +100,16 @@ def curves_chart(
     x = alt.X("x:Q", title=AXES[axis], scale=scale, axis=alt.Axis(tickMinStep=1, format="~s" if not most else "d"))
     shown = alt.Axis(format="~%") if measure == "error" else alt.Axis(format="~g")
     y = alt.Y("y:Q", title=MEASURES[measure], scale=alt.Scale(zero=measure != "loss"), axis=shown)
-    legend = alt.Legend(title=None, orient="top", columns=3, labelLimit=320, symbolStrokeWidth=4, symbolType="stroke")
+    columns = 3 if sum(map(len, labels)) < 40 else 2
+    legend = alt.Legend(
+        title=None,
+        orient="top",
+        columns=columns,
+        labelLimit=320,
+        symbolStrokeWidth=4,
+        symbolType="stroke",
+        symbolOpacity=1,
+    )
     colour = alt.Color("run:N", scale=alt.Scale(domain=list(labels), range=list(colours)), legend=legend)
     told = [
         alt.Tooltip("run:N", title="run"),

@@ -1,0 +1,193 @@
+"""One run closely: what it gets wrong, which class it takes for which, its settings, footprint and files."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+import torch
+from PIL import Image
+
+from poolviz.charts.confusion import PICK, confusion_figure, confusion_rows
+from poolviz.inputs.picture import InputError
+from poolviz.pages.show import plain, show_chart
+from poolviz.pooling import POOLINGS
+from poolviz.runs.commands import command_line
+from poolviz.runs.store import Run
+from poolviz.runs.summary import Standing, changed
+from poolviz.training.config import RunConfig
+from poolviz.training.data import look_up
+
+MOST_SHOWN = 12  # examples
+STYLE = """<style>
+.mistakes { display: flex; flex-wrap: wrap; gap: 12px 14px; }
+.mistakes figure { margin: 0; text-align: center; line-height: 1.25; }
+.mistakes figcaption { margin-top: 3px; }
+.mistakes img { width: 76px; height: 76px; image-rendering: pixelated; border-radius: 6px; }
+</style>"""
+JUDGEMENTS = ("not acceptable", "acceptable")
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _read_predictions(path: Path, modified_ns: int) -> tuple[pd.DataFrame, dict[str, Any]]:
+    table = pd.read_parquet(path)
+    return table, dict(table.attrs)
+
+
+def predictions(run: Run) -> tuple[pd.DataFrame, dict[str, Any]] | None:
+    """What the model says of each example, and of which split and epoch; None before the first epoch's end."""
+    path = run.folder / "predictions.parquet"
+    try:
+        return _read_predictions(path, path.stat().st_mtime_ns)
+    except (OSError, ValueError):
+        return None
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _examples(config: RunConfig, split: str, numbers: tuple[int, ...]) -> list[Any]:
+    return look_up(config, split, numbers)
+
+
+def show_mistakes(stand: Standing, pick: dict[str, Any] | None = None, wide: bool = False) -> None:
+    """The surest mistakes, or the examples of a picked cell of the confusion matrix; `wide` where there is room."""
+    found = predictions(stand.run)
+    if found is None:
+        st.caption("The first epoch's end shows which examples it still gets wrong.")
+        return
+    table, facts = found
+    if pick is None:
+        chosen = table[table.label != table.prediction]
+        said = f"{len(chosen):,} of {len(table):,} {facts.get('split', '')} examples are wrong; the surest mistakes"
+    else:
+        chosen = table[(table.label == pick["truth"]) & (table.prediction == pick["said"])]
+        right = "rightly " if pick["truth"] == pick["said"] else ""
+        said = (
+            f"{len(chosen):,} examples of {_name(stand, pick['truth'])} {right}taken for {_name(stand, pick['said'])}"
+        )
+    shown = chosen.sort_values("confidence", ascending=False).head(MOST_SHOWN)
+    st.markdown(f"**{plain(said)}**" + (f", after epoch {facts['epoch']}" if facts.get("epoch") else ""))
+    if not len(chosen):
+        st.caption("None.")
+        return
+    try:
+        examples = _examples(stand.config, str(facts.get("split")), tuple(shown.example.tolist()))
+    except (InputError, IndexError) as error:
+        st.caption(plain(f"The examples themselves are not at hand here: {error}"))
+        return
+    if stand.config.is_text:
+        _show_sentences(shown, examples, wide)
+    else:
+        _show_images(shown, examples)
+
+
+def _name(stand: Standing, number: int) -> str:
+    return JUDGEMENTS[number] if stand.config.is_text else str(number)
+
+
+def _show_images(shown: pd.DataFrame, images: list[torch.Tensor]) -> None:
+    """Small pictures with the true class, what was said, and how sure the network was; numbers and pixels alone."""
+    parts = []
+    for row, image in zip(shown.itertuples(), images, strict=True):
+        said = f"{row.label} → {row.prediction}"
+        parts.append(
+            f'<figure><img src="data:image/png;base64,{_png(image)}" alt="a {row.label}, taken for {row.prediction}">'
+            f"<figcaption>{said}<br><small>{row.confidence:.0%} sure</small></figcaption></figure>"
+        )
+    st.html(f"{STYLE}<div class='mistakes'>{''.join(parts)}</div>")
+
+
+def _png(image: torch.Tensor) -> str:
+    """(H, W) in 0..1 as base64 of a PNG; the browser enlarges it without smoothing."""
+    packed = io.BytesIO()
+    Image.fromarray((image * 255).round().byte().numpy()).save(packed, "png")
+    return base64.b64encode(packed.getvalue()).decode()
+
+
+def _show_sentences(shown: pd.DataFrame, texts: list[str], wide: bool) -> None:
+    lines = [
+        f"{'✓' if row.label else chr(92) + '*'} {plain(text)}  \n"
+        f":small[taken for {JUDGEMENTS[row.prediction]}, {row.confidence:.0%} sure]"
+        for row, text in zip(shown.itertuples(), texts, strict=True)
+    ]
+    half = (len(lines) + 1) // 2 if wide else len(lines)
+    for place, part in zip(st.columns(2) if wide else [st.container()], (lines[:half], lines[half:]), strict=False):
+        place.markdown("\n\n".join(part))
+
+
+def show_confusion(stand: Standing) -> dict[str, Any] | None:
+    """The confusion matrix; the cell that is picked in it."""
+    found = predictions(stand.run)
+    if found is None:
+        return None
+    table, facts = found
+    classes = JUDGEMENTS if stand.config.is_text else tuple(map(str, range(10)))
+    rows = confusion_rows(table.label.tolist(), table.prediction.tolist(), classes)
+    figure = confusion_figure(rows, classes)
+    where = f"on the {facts.get('split', 'validation')} set, by the model of epoch {facts.get('epoch', '?')}"
+    st.markdown(f"**{figure.heading}**, {where}  \n{figure.note}")
+    event = show_chart(
+        figure.builder,
+        *figure.arguments,
+        alt=figure.alt,
+        width="content",
+        select={"on_select": "rerun", "selection_mode": PICK, "key": f"confusion {stand.run.name}"},
+        **figure.datasets,
+    )
+    picked = (event.selection.get(PICK) or []) if event else []
+    return picked[0] if picked and {"truth", "said"} <= set(picked[0]) else None
+
+
+def show_facts(stand: Standing) -> None:
+    """Settings, environment, footprint; the command that repeats the run, and its folder."""
+    left, middle, right = st.columns(3)
+    with left:
+        settings = {"task": stand.config.task, "pooling": POOLINGS[stand.config.pooling].label, **changed(stand.config)}
+        _table("Settings, where not the task's own", settings)
+    with middle:
+        _table("Footprint", _footprint(stand))
+    with right:
+        _table("Where it ran", _environment(stand))
+    st.markdown("**The same run from a terminal**")
+    st.code(command_line(stand.config), language="bash", wrap_lines=True)
+    st.download_button(
+        "Download the run's folder (zip)",
+        stand.run.zipped,
+        f"{stand.run.name}.zip",
+        "application/zip",
+        icon=":material/download:",
+        on_click="ignore",
+        key=f"zip {stand.run.name}",
+    )
+
+
+def _footprint(stand: Standing) -> dict[str, str]:
+    measured = max((row.get("peak_bytes") or 0 for row in stand.rows), default=0)
+    estimate, count = stand.start.get("estimated_bytes"), stand.start.get("parameters")
+    return {
+        "learned parameters": f"{count:,}" if count else "not known yet",
+        "estimate": f"{estimate / 1e6:,.1f} MB (activations of a batch, parameters)" if estimate else "not known yet",
+        "measured": f"{measured / 1e6:,.0f} MB (the whole process at its largest)" if measured else "not known yet",
+        "training": f"{stand.last.get('train_seconds', 0):.1f} s",
+        "validation": f"{stand.epochs[-1].get('eval_seconds', 0):.1f} s" if stand.epochs else "not yet",
+    }
+
+
+def _environment(stand: Standing) -> dict[str, str]:
+    known = stand.run.environment
+    versions = known.get("versions") or {}
+    return {
+        "device": f"{known.get('device', 'not known yet')}",
+        "processor": f"{known.get('processor', '')}",
+        "threads of cores": f"{known.get('threads', '?')} of {known.get('cores', '?')}",
+        **{name: versions[name] for name in ("torch", "transformers", "accelerate") if name in versions},
+        "commit": str(known.get("commit") or "not known"),
+    }
+
+
+def _table(title: str, rows: dict[str, Any]) -> None:
+    lines = [f"| {plain(name.replace('_', ' '))} | {plain(str(value))} |" for name, value in rows.items()]
+    st.markdown(f"| {plain(title)} | |\n|---|---|\n" + "\n".join(lines))

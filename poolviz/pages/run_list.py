@@ -1,0 +1,67 @@
+"""Runs that are on this server: a table to open them from."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from poolviz.pages.train_parameters import MOST_WATCHED, TASK_NAMES, key
+from poolviz.pooling import POOLINGS
+from poolviz.runs import store
+from poolviz.runs.summary import result, standing
+
+MOST_LISTED = 100
+
+
+def run_list() -> None:
+    """The newest runs; those that are ticked are shown above, side by side."""
+    runs = [run for _, run in zip(range(MOST_LISTED), store.all_runs(), strict=False)]
+    rows = [result(stand) for stand in map(standing, runs) if stand is not None]
+    if not rows:
+        st.caption("None yet.")
+        return
+    st.caption(f"Tick up to {MOST_WATCHED} runs to see them side by side.")
+    event = st.dataframe(
+        _table(rows),
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="multi-row",
+        key="run_list",
+        column_config={
+            "when": st.column_config.DatetimeColumn("When", format="D MMM, HH:mm"),
+            "validation error": st.column_config.NumberColumn(format="percent"),
+            "test error": st.column_config.NumberColumn(format="percent"),
+            "validation MCC": st.column_config.NumberColumn(format="%.3f"),
+            "seconds": st.column_config.NumberColumn(format="%.1f"),
+        },
+    )
+    ticked = [rows[number]["run"] for number in event.selection.rows[:MOST_WATCHED] if number < len(rows)]
+    st.button(
+        "Show the ticked runs",
+        icon=":material/visibility:",
+        disabled=not ticked,
+        on_click=_watch,
+        args=(ticked,),
+        key="show_ticked",
+    )
+
+
+def _watch(names: list[str]) -> None:
+    st.session_state[key("runs")] = names
+
+
+def _table(rows: list[dict]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "when": pd.to_datetime([row["created"] for row in rows], unit="s"),
+            "task": [TASK_NAMES.get(row["task"], row["task"]) for row in rows],
+            "pooling": [POOLINGS[row["pooling"]].label for row in rows],
+            "seed": [row["seed"] for row in rows],
+            "state": [row["state"] for row in rows],
+            "epochs": [row["epochs"] for row in rows],
+            "validation error": [row["validation_error"] for row in rows],
+            "test error": [row["test_error"] for row in rows],
+            "validation MCC": [row["validation_mcc"] for row in rows],
+            "seconds": [row["train_seconds"] for row in rows],
+        }
+    )

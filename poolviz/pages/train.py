@@ -1,0 +1,141 @@
+"""Training: choose a task and poolings, press Start, and watch them learn. No page trains in its own process."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import streamlit as st
+
+from poolviz.charts.figure import Figure, numbers, picture
+from poolviz.inputs.picture import InputError
+from poolviz.pages import link
+from poolviz.pages.choose_run import choose_runs, differing
+from poolviz.pages.downloads import download_menu
+from poolviz.pages.machine import machine_button
+from poolviz.pages.run_list import run_list
+from poolviz.pages.show import plain
+from poolviz.pages.train_parameters import PARAMS, TASK_NAMES, key
+from poolviz.pages.watch import in_words, watch
+from poolviz.pooling import POOLINGS
+from poolviz.runs import jobs, store
+from poolviz.training.config import RunConfig
+from poolviz.training.estimate import decisive, seconds
+
+REFUSED = "train_refused"  # session key: why a start was refused, until it is told
+
+
+def page() -> None:
+    """Draw the page once for the current widgets; the address is read first and written last."""
+    link.restore(PARAMS)
+    top = st.container()
+    _machinery()
+    with st.sidebar:
+        st.markdown("### poolviz  \nPoolings learn side by side: the same start, the same batches, one difference.")
+        configs = choose_runs()
+        st.divider()
+        machine_button()
+    if configs:
+        _start_line(configs)
+    else:
+        st.info("Choose a pooling in the sidebar.", icon=":material/arrow_back:")
+    refused = st.session_state.pop(REFUSED, "")
+    if refused:
+        st.error(plain(refused), icon=":material/error:")
+    runs = _watched()
+    if runs:
+        figures = watch(runs)
+        if figures:
+            _save_menu(figures, runs)
+    with st.expander("Runs on this server", expanded=not runs, icon=":material/history:"):
+        run_list()
+    link.tell_notices(top)
+    link.save(PARAMS, differing())
+
+
+@st.cache_resource(show_spinner=False)
+def _machinery() -> ThreadPoolExecutor:
+    """Once a server: runs of before are found again, and a process stands by. Estimates are asked for one by one."""
+    threading.Thread(target=_prepare, daemon=True).start()
+    return ThreadPoolExecutor(1, thread_name_prefix="estimate")
+
+
+def _prepare() -> None:
+    jobs.recover()
+    jobs.warm()
+
+
+@st.cache_resource(max_entries=512, show_spinner=False)
+def _measured(config: RunConfig) -> Future:
+    return _machinery().submit(jobs.estimate, config)
+
+
+def _start_line(configs: list[RunConfig]) -> None:
+    racers = " · ".join(POOLINGS[config.pooling].label for config in configs)
+    head, button = st.columns([4, 1], vertical_alignment="center")
+    with head:
+        st.markdown(f"#### {plain(TASK_NAMES[configs[0].task])}: {plain(racers)}")
+        st.fragment(_estimate, run_every=0.7 if _pending(configs) else None)(configs)
+    button.button(
+        "Start",
+        type="primary",
+        icon=":material/play_arrow:",
+        width="stretch",
+        on_click=_start,
+        args=(configs,),
+        help="Trains on this server, one run after another, also when you close this page.",
+    )
+
+
+def _pending(configs: list[RunConfig]) -> bool:
+    return not all(_measured(decisive(config)).done() for config in configs)
+
+
+def _estimate(configs: list[RunConfig]) -> None:
+    asked = [_measured(decisive(config)) for config in configs]
+    if not all(each.done() for each in asked):
+        st.caption(":material/timer: measuring the first steps on this machine …")
+        return
+    try:
+        measured = [each.result() for each in asked]
+    except (ValueError, OSError, RuntimeError) as error:
+        _measured.clear()  # asked again when anything changes
+        st.caption(f":material/timer_off: {plain(str(error))}")
+        return
+    total = sum(seconds(config, each) for config, each in zip(configs, measured, strict=True))
+    first = measured[0]
+    examples = min(first["train"], configs[0].train_limit or first["train"])
+    device = first["device"] if first["device"] != "CPU" else f"the CPU (no GPU was found), threads: {first['threads']}"
+    st.caption(
+        f":material/timer: about **{in_words(total)}** in all on {plain(device)} · "
+        f"{examples:,} training examples · {configs[0].epochs} epochs · "
+        f"{first['parameters']:,} learned parameters"
+    )
+
+
+def _start(configs: list[RunConfig]) -> None:
+    visitor = st.context.ip_address or "this machine"
+    try:
+        runs = jobs.submit(configs, visitor=visitor, keep_weights=bool(st.session_state[key("keep")]))
+    except (ValueError, InputError, OSError) as error:
+        st.session_state[REFUSED] = str(error)
+        return
+    st.session_state[key("runs")] = [run.name for run in runs]
+
+
+def _save_menu(figures: list[Figure], runs: list[store.Run]) -> None:
+    title = "poolviz: " + ", ".join(run.name for run in runs)
+    left, _ = st.columns([1, 4])
+    with left:
+        download_menu(lambda kind: picture(figures, title, kind), lambda: numbers(figures, title).encode())
+
+
+def _watched() -> list[store.Run]:
+    """The runs of the address that are there; those that are not are told."""
+    wanted = st.session_state[key("runs")]
+    found = {name: store.find(name) for name in wanted}
+    missing = [name for name, run in found.items() if run is None]
+    if missing:
+        st.session_state[key("runs")] = [name for name in wanted if name not in missing]
+        st.warning(f"Not on this server (any more): {plain(', '.join(missing))}", icon=":material/link_off:")
+    return [run for run in found.values() if run is not None]

@@ -1,0 +1,212 @@
+"""Runs while they train: where each one stands, their curves, and what they get wrong now."""
+
+from __future__ import annotations
+
+import html
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from poolviz.charts.curves import AXES, MEASURES, Curve, colours, curves_figure
+from poolviz.charts.figure import Figure
+from poolviz.pages.parameters import bounds
+from poolviz.pages.run_details import show_confusion, show_facts, show_mistakes
+from poolviz.pages.show import plain, show_figure
+from poolviz.pages.train_parameters import key
+from poolviz.pooling import POOLINGS
+from poolviz.runs import jobs
+from poolviz.runs.store import Run
+from poolviz.runs.summary import Standing, labels, result, standing
+
+LOOK_EVERY = 0.7  # seconds
+ICONS = {
+    "queued": ":material/hourglass_empty:",
+    "running": ":material/play_circle:",
+    "completed": ":material/check_circle:",
+    "stopped": ":material/stop_circle:",
+    "failed": ":material/error:",
+}
+
+
+def in_words(seconds: float) -> str:
+    """A time as a visitor reads it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def watch(runs: list[Run]) -> list[Figure]:
+    """Everything about `runs`; looks again by itself until all have ended. The figures that can be saved."""
+    live = not all(run.ended for run in runs)
+    st.fragment(_live, run_every=LOOK_EVERY if live else None)(runs, live)
+    stands = _standings(runs)
+    return [_figure(stands)] if stands else []
+
+
+def _standings(runs: list[Run]) -> list[Standing]:
+    return [stand for stand in map(standing, runs) if stand is not None]
+
+
+def _live(runs: list[Run], was_live: bool) -> None:
+    stands = _standings(runs)
+    if not stands:
+        st.error("This run's folder cannot be read.", icon=":material/error:")
+        return
+    told = _labels(stands)
+    for stand, label, colour in zip(stands, told, _colours(stands), strict=True):
+        _standing_line(stand, label, colour)
+    live = not all(stand.ended for stand in stands)
+    if not live and len(stands) > 1 and len({stand.config.seed for stand in stands}) == 1:
+        st.caption("One seed: a small difference may be chance. Other seeds show how large chance is.")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        _choose_view(stands[0].config.is_text)
+        if sum(not stand.ended for stand in stands) > 1:
+            st.button("Stop all", icon=":material/stop:", key="stop all", on_click=_stop_all, args=(runs,))
+    left, right = st.columns(2, gap="large")
+    with left:
+        show_figure(_figure(stands))
+    if live:
+        with right:
+            shown = _leading(stands)
+            st.caption(f"{ICONS['running']} {plain(told[stands.index(shown)])}")
+            show_mistakes(shown)
+    else:
+        _closely(stands, told, right)
+    if was_live != live:
+        st.rerun()  # the end shows more, and one that goes on is looked at again and again
+
+
+def _choose_view(text: bool) -> None:
+    st.segmented_control(
+        "Measure",
+        [name for name in MEASURES if name != "mcc" or text],
+        format_func=MEASURES.get,
+        required=True,
+        label_visibility="collapsed",
+        **bounds(key("measure")),
+    )
+    st.segmented_control(
+        "By",
+        list(AXES),
+        format_func=lambda axis: f"by {axis}",
+        required=True,
+        label_visibility="collapsed",
+        **bounds(key("axis")),
+    )
+
+
+def _labels(stands: list[Standing]) -> list[str]:
+    names = {name: pooling.label for name, pooling in POOLINGS.items()}
+    return labels([stand.config for stand in stands], names)
+
+
+def _colours(stands: list[Standing]) -> list[str]:
+    return colours([POOLINGS[stand.config.pooling].colour for stand in stands])
+
+
+def _stop_all(runs: list[Run]) -> None:
+    for run in reversed(runs):  # those that wait first, so that none of them begins
+        jobs.stop(run)
+
+
+def _leading(stands: list[Standing]) -> Standing:
+    """The run that trains now, else the last that has anything to show."""
+    running = [stand for stand in stands if stand.state == "running"]
+    begun = [stand for stand in stands if stand.epochs]
+    return (running or begun or stands)[-1]
+
+
+def _standing_line(stand: Standing, label: str, colour: str) -> None:
+    name, middle, button = st.columns([4, 11, 1], vertical_alignment="center")
+    name.html(f'<span style="color:{colour};font-size:1.3em">●</span> <b>{html.escape(label)}</b>')
+    if stand.ended:
+        middle.markdown(f"{ICONS[stand.state]} {_outcome(stand)}")
+    else:
+        bar, said = middle.columns([5, 6], vertical_alignment="center")
+        bar.progress(stand.done)
+        said.markdown(_progress(stand))
+        button.button(
+            "",
+            icon=":material/stop:",
+            help=f"Stop {label}",
+            key=f"stop {stand.run.name}",
+            on_click=jobs.stop,
+            args=(stand.run,),
+        )
+    if stand.state in ("stopped", "failed") and stand.run.weights("checkpoint").is_file():
+        button.button(
+            "",
+            icon=":material/play_arrow:",
+            help=f"Go on with {label} from its last epoch",
+            key=f"go on {stand.run.name}",
+            on_click=_go_on,
+            args=(stand.run,),
+        )
+
+
+def _go_on(run: Run) -> None:
+    try:
+        jobs.resume(run)
+    except ValueError as error:
+        st.session_state["train_refused"] = str(error)
+
+
+def _progress(stand: Standing) -> str:
+    if stand.run.asked_to_stop:
+        return "stopping …"
+    if stand.state == "queued":
+        ahead = jobs.place(stand.run)
+        return "next in line …" if not ahead else f"waits: {ahead} more before it"
+    if not stand.start:
+        return "loads its data and builds its network …"
+    epoch = min(stand.last.get("epoch", 0) + 1, stand.config.epochs)
+    said = f"epoch {epoch} of {stand.config.epochs}"
+    if stand.seconds_left is not None:
+        said += f" · about {in_words(stand.seconds_left)} left"
+    return said
+
+
+def _outcome(stand: Standing) -> str:
+    told = result(stand)
+    said = []
+    for split in ("validation", "test"):
+        error, mcc = told[f"{split}_error"], told[f"{split}_mcc"]
+        if stand.config.is_text and mcc is not None:
+            said.append(f"{split} MCC **{mcc:.3f}**")
+        elif error is not None:
+            said.append(f"{split} error **{error:.1%}**")
+    if told["train_seconds"]:
+        said.append(f"{in_words(told['train_seconds'])} of training")
+    line = " · ".join([stand.state, *said])
+    return line + (f"  \n{plain(stand.reason)}" if stand.reason else "")
+
+
+def _figure(stands: list[Standing]) -> Figure:
+    curves = [
+        Curve(label, colour, stand.rows)
+        for stand, label, colour in zip(stands, _labels(stands), _colours(stands), strict=True)
+    ]
+    measure = st.session_state[key("measure")]
+    if measure == "mcc" and not stands[0].config.is_text:
+        measure = "loss"
+    return curves_figure(curves, measure, st.session_state[key("axis")])
+
+
+def _closely(stands: list[Standing], told: list[str], right: DeltaGenerator) -> None:
+    """One ended run: its confusion matrix beside the curves, then its mistakes and everything about it."""
+    with right:
+        number = 0
+        if len(stands) > 1:
+            number = st.pills(
+                "Look closely at",
+                range(len(stands)),
+                format_func=told.__getitem__,
+                default=0,
+                required=True,
+                key=f"closely {stands[0].run.name} {len(stands)}",
+            )
+        stand = stands[number or 0]
+        pick = show_confusion(stand)
+    show_mistakes(stand, pick, wide=True)
+    with st.expander(f"Settings, footprint, command, download: {told[number or 0]}"):
+        show_facts(stand)
