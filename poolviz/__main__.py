@@ -1,4 +1,4 @@
-"""The command line: `python -m poolviz doctor` and `python -m poolviz bench NAME`.
+"""The command line: `python -m poolviz doctor | train | sweep | bench`.
 
 Reads arguments and hands over. It knows nothing of torch or of charts; each command imports what it needs
 when it is called, so that `--help` answers at once.
@@ -10,6 +10,8 @@ import runpy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from poolviz.runs.commands import Parser, add_sweep, add_train
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "tests" / "benchmarks"
 
@@ -51,9 +53,10 @@ def bench(name: str | None, arguments: Sequence[str], folder: Path) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="python -m poolviz",
         description="Tools beside the app. The app itself is started with: streamlit run streamlit_app.py",
+        epilog="python -m poolviz COMMAND --help explains a command, with examples.",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser(
@@ -62,6 +65,8 @@ def parser() -> argparse.ArgumentParser:
         description="One screen: Python, torch, device, data sets, encoder, weights, export, browser. "
         "Changes nothing and needs no network.",
     )
+    add_train(commands)
+    add_sweep(commands)
     run = commands.add_parser(
         "bench",
         help="measure speed and memory",
@@ -77,6 +82,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     if options.command == "doctor":
         return doctor()
+    if options.command == "train":
+        from poolviz.runs.foreground import train
+
+        return train(options)
+    if options.command == "sweep":
+        from poolviz.runs.sweep import sweep
+
+        return sweep(options)
     return bench(options.name, options.arguments, BENCHMARKS)
 
 

@@ -64,18 +64,19 @@ def test_a_missing_folder_is_said(tmp_path, monkeypatch, capsys):
     assert "no script in" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["--help"], ["doctor", "--help"], ["bench", "--help"]])
+@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in ("doctor", "train", "sweep", "bench"))])
 def test_help_needs_no_heavy_import(words):
     code = (
         "import sys\nfrom poolviz.__main__ import main\n"
         f"try:\n    main({words!r})\nexcept SystemExit as end:\n    assert not end.code\n"
-        "heavy = {'torch', 'altair', 'streamlit', 'numpy'} & set(sys.modules)\nassert not heavy, heavy"
+        "heavy = {'torch', 'altair', 'streamlit', 'numpy', 'distributed', 'tqdm'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "usage: python -m poolviz" in done.stdout
+    assert " ".join(["usage: python -m poolviz", *words[:-1]]) in done.stdout
 
 
 @pytest.mark.parametrize("words", [[], ["docter"]])

@@ -15,7 +15,7 @@ from poolviz.training.config import FREEZES, IMAGE_TASKS, SCHEDULES, TASKS, TEXT
 MOST_RACING = 6
 MOST_WATCHED = 12
 MOST_EPOCHS = 50
-EXAMPLES = (100, 200, 400, 1000, 2000, 5000, 10_000, 0)  # of the training set; 0: all of it
+EXAMPLES = (100, 200, 400, 600, 1000, 2000, 5000, 10_000, 0)  # of the training set; 0: all of it
 RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 1e-1)
 BATCHES = (8, 16, 32, 64, 128, 256)
 TASK_NAMES = {
@@ -39,8 +39,8 @@ QUICK: dict[str, dict[str, Any]] = {
     "digits": {"epochs": 10, "examples": 0, "rate": 1e-3, "batch": 32, "schedule": "constant"},
     "mnist": {"epochs": 4, "examples": 1000, "rate": 1e-3, "batch": 64, "schedule": "constant"},
     "fashion-mnist": {"epochs": 4, "examples": 1000, "rate": 1e-3, "batch": 64, "schedule": "constant"},
-    "minimal-pairs": {"epochs": 3, "examples": 200, "rate": 5e-5, "batch": 16, "schedule": "linear"},
-    "cola": {"epochs": 3, "examples": 200, "rate": 5e-5, "batch": 16, "schedule": "linear"},
+    "minimal-pairs": {"epochs": 2, "examples": 600, "rate": 2e-4, "batch": 16, "schedule": "linear"},
+    "cola": {"epochs": 2, "examples": 600, "rate": 1e-4, "batch": 16, "schedule": "linear"},
 }
 IMAGE_POOLINGS = tuple(name for name, pooling in POOLINGS.items() if pooling.for_maps)
 TEXT_POOLINGS = tuple(name for name, pooling in POOLINGS.items() if pooling.for_sequences)
@@ -68,7 +68,7 @@ PARAMS: dict[str, Param] = {
     for name, param in {
         "task": link.choice("digits", TASKS),
         "maps": link.several(("max", "average", "stochastic"), IMAGE_POOLINGS, MOST_RACING),
-        "tokens": link.several(("softmax-stochastic",), TEXT_POOLINGS, MOST_RACING),
+        "tokens": link.several(("mean",), TEXT_POOLINGS, MOST_RACING),
         # None: the task's own, as QUICK has it
         "epochs": Param(None, link.whole(1, 1, MOST_EPOCHS).parse),
         "examples": _stop(EXAMPLES),

@@ -22,7 +22,18 @@ from typing import Any
 import psutil
 
 from poolviz.training.config import RunConfig
-from poolviz.training.folder import ENDED, PROJECT, STATES, STOP, read_config, read_job, read_json, read_metrics, replace_json
+from poolviz.training.folder import (
+    ENDED,
+    PROJECT,
+    STATES,
+    STOP,
+    read_config,
+    read_job,
+    read_json,
+    read_metrics,
+    replace_json,
+    signs_of_life,
+)
 
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,120}")
 SILENT = 60.0  # seconds without a heartbeat after which a run on another machine is taken for dead
@@ -100,6 +111,10 @@ class Run:
         """Replace the status of a run that no process has."""
         assert state in STATES
         replace_json(self.folder / "status.json", {"state": state, "reason": reason, "heartbeat": time.time()})
+
+    def set_running(self, pid: int) -> None:
+        """A process has the run now, though it may not know yet."""
+        replace_json(self.folder / "status.json", {"state": "running"} | signs_of_life(pid))
 
     def ask_to_stop(self) -> None:
         """The loop, and who attends to its process, look for this."""
@@ -205,4 +220,3 @@ def prune(keep: int, by: str) -> list[str]:
     for run in old:
         shutil.rmtree(run.folder, ignore_errors=True)
     return [run.name for run in old]
-

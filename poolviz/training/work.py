@@ -5,7 +5,7 @@ is 0 for a run that was completed or stopped.
 
 With --standby the process imports what training needs, builds an optimizer once, and waits for orders on its standard
 input, one JSON object a line, so that the first step follows Start at once: {"measure": config} is answered with
-seconds on a line of its own, {"folder": ..., "resume": ...} is the last. An end of the input ends the process.
+an estimate on a line of its own, {"folder": ..., "resume": ...} is the last. An end of the input ends the process.
 """
 
 from __future__ import annotations
@@ -47,10 +47,9 @@ def work(folder: Path, resume: bool = False, recorder: FolderRecorder | None = N
     except Exception as error:  # every end is told in the status; the log has the traceback
         traceback.print_exc()
         state, reason = "failed", sentence(error)
-    finally:
-        signal.signal(signal.SIGTERM, before)
     if _is_main():
         status.end(state, reason)
+    signal.signal(signal.SIGTERM, before)  # now: a signal before the last word would take it away
     return state
 
 
@@ -131,7 +130,7 @@ def sentence(error: BaseException) -> str:
 
 def standby() -> int:
     """Get everything ready, then follow orders."""
-    from poolviz.training.estimate import measure, warm_up
+    from poolviz.training.estimate import measure, seconds, warm_up
 
     answers, sys.stdout = sys.stdout, sys.stderr  # nothing else may speak on the line of answers
     set_threads()
@@ -141,13 +140,18 @@ def standby() -> int:
         order = json.loads(line)
         if "folder" in order:
             folder = Path(order["folder"])
-            log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            except OSError:  # a full disk is told by the run itself
+                log = os.open(os.devnull, os.O_WRONLY)
             for stream in (1, 2):
                 os.dup2(log, stream)
             sys.stdout = sys.stderr
             return 0 if work(folder, order.get("resume", False)) in GOOD_ENDS else 1
         try:
-            answer: dict[str, Any] = {"seconds": measure(RunConfig.from_dict(order["measure"]))}
+            config = RunConfig.from_dict(order["measure"])
+            answer: dict[str, Any] = measure(config)
+            answer["seconds"] = seconds(config, answer)
         except Exception as error:  # an estimate that cannot be had must not end the process
             answer = {"error": sentence(error)}
         print(json.dumps(answer), file=answers, flush=True)
