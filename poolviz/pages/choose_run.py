@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
 import streamlit as st
 
+from poolviz.inputs.picture import InputError
 from poolviz.pages.parameters import TEMPERATURES, bounds
+from poolviz.pages.show import plain
 from poolviz.pages.train_parameters import (
     ABOUT,
     BATCHES,
@@ -21,7 +25,9 @@ from poolviz.pages.train_parameters import (
 )
 from poolviz.pooling import POOLINGS
 from poolviz.training.config import TEXT_TASKS, RunConfig, default_config
+from poolviz.training.fetch import at_hand, fetch
 
+FETCHING = threading.Lock()  # one download at a time
 SCHEDULE_NAMES = {"constant": "Constant", "linear": "Up, then down to 0", "one-cycle": "One cycle (cosine)"}
 FREEZE_NAMES = {"none": "All of the encoder", "embeddings": "All but its embeddings", "encoder": "The classifier alone"}
 
@@ -33,6 +39,7 @@ def choose_runs() -> list[RunConfig]:
     )
     st.caption(ABOUT[task])
     _fill(task)
+    _offer_download(task)
     text = task in TEXT_TASKS
     names = st.multiselect(
         "Poolings that race",
@@ -76,6 +83,19 @@ def choose_runs() -> list[RunConfig]:
         )
         for name in names
     ]
+
+
+def _offer_download(task: str) -> None:
+    """Start says what is missing; here is one of the two ways to get it."""
+    if at_hand(task):
+        return
+    st.caption(":material/cloud_download: Its data is not on this server: POOLVIZ_DATA may name a folder that has it.")
+    if st.button("Download it", icon=":material/download:", key="train_download"):
+        try:
+            with st.spinner("Downloading …"), FETCHING:
+                fetch(task)
+        except InputError as error:
+            st.error(plain(str(error)), icon=":material/cloud_off:")
 
 
 def judged(examples: int) -> int:

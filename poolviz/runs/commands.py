@@ -121,6 +121,7 @@ def add_train(commands: Any) -> None:
         epilog=TRAIN_EXAMPLES,
     )
     parser.add_argument("--resume", metavar="RUN", help="go on with this run (name or folder) after its last epoch")
+    add_download(parser)
     add_fields(parser)
 
 
@@ -142,9 +143,16 @@ def add_sweep(commands: Any) -> None:
     )
     group = parser.add_argument_group("how it is done")
     group.add_argument("--workers", metavar="N", type=_reader(int), help="runs at a time on this machine")
+    add_download(group)
     group.add_argument("--no-weights", action="store_true", help="keep curves and figures, not the trained weights")
     group.add_argument("--dry-run", action="store_true", help="print what is done and what would be; start nothing")
     add_fields(parser, leave_out=("pooling", "seed", "learning_rate"))
+
+
+def add_download(parser: Any) -> None:
+    """The one option under which a command asks the network for data."""
+    words = "fetch the task's data first where it is missing (MNIST, Fashion-MNIST, CoLA)"
+    parser.add_argument("--download", action="store_true", help=words)
 
 
 def add_fields(parser: argparse.ArgumentParser, leave_out: Collection[str] = ()) -> None:

@@ -35,7 +35,7 @@ def train(options: argparse.Namespace) -> int:
             return refuse("train", f"A resumed run keeps its configuration: leave {first} away.")
         run = to_resume(options.resume) if resume else None
         config = run.config if run else config_of(options)
-        prepare([config])  # imports torch too, so that Ctrl-C finds no run that has hardly begun
+        prepare([config], options.download)  # imports torch too, so that Ctrl-C finds no run that has hardly begun
         run = run or store.create(config, by="command", owner=signs_of_life())
         (run.folder / STOP).unlink(missing_ok=True)
         teller = Teller(run)
@@ -49,12 +49,15 @@ def train(options: argparse.Namespace) -> int:
     return _conclude(run, state, teller)
 
 
-def prepare(configs: Iterable[RunConfig]) -> None:
+def prepare(configs: Iterable[RunConfig], download: bool = False) -> None:
     """Find what would end these runs at their beginning; ValueError, one sentence."""
     from poolviz.training.check import check
     from poolviz.training.data import load_encoder_of
+    from poolviz.training.fetch import fetch
 
     configs = list(configs)
+    for task in {config.task for config in configs if download}:
+        fetch(task)
     for config in configs:
         check(config)
     for config in {config.encoder: config for config in configs if config.is_text}.values():

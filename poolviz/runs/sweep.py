@@ -54,7 +54,7 @@ def sweep(options: argparse.Namespace) -> int:
     try:
         _check_workers(options.workers)
         configs = list(dict.fromkeys(configs_of(options)))
-        prepare(configs)
+        prepare(configs, options.download)
         if not options.dry_run:
             clear(configs)
         planned = plan(configs)

@@ -1,6 +1,7 @@
 """Training: a configuration, its data and model, one loop, one folder. Knows nothing of pages and queues.
 
 config.py     RunConfig: everything that decides a run, checked in one sentence before anything starts
+fetch.py      is a task's data at hand, and its download
 check.py      what would end a run at its beginning, found before
 data.py       task -> splits on the device, and batches of them
 models.py     report B's network with the pooling slot filled from the registry; encoder -> pooling -> classifier
