@@ -142,7 +142,7 @@ def _idx_set(root: Path, dataset: str, split: str) -> tuple[Tensor, Tensor]:
     # torchvision checks the header by assertions, a table look-up and a reshape
     except (OSError, RuntimeError, ValueError, TypeError, AssertionError, LookupError) as error:
         raise InputError(sentence) from error
-    if images.shape[1:] != (28, 28) or len(images) != len(labels) or len(images) == 0:
+    if images.shape[1:] != (28, 28) or len(images) != len(labels) or len(images) == 0 or int(labels.max()) > 9:
         raise InputError(sentence)
     return images, labels
 

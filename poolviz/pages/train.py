@@ -20,7 +20,7 @@ from poolviz.pages.watch import in_words, watch
 from poolviz.pooling import POOLINGS
 from poolviz.runs import jobs, store
 from poolviz.training.config import RunConfig
-from poolviz.training.estimate import decisive, seconds
+from poolviz.training.plan import decisive, seconds
 
 REFUSED = "train_refused"  # session key: why a start was refused, until it is told
 

@@ -19,14 +19,15 @@ from torch.autograd.function import FunctionCtx
 from .base import Options, all_finite, compute_dtype
 from .windows import WindowGrid
 
-# Output cells handled at a time on a CPU: the slices of one chunk stay in the cache.
+# Output cells that a thread handles at a time on a CPU: the slices of one chunk stay in the cache.
 CHUNK_CELLS = 1 << 16
 
 
 def chunks(x: Tensor, grid: WindowGrid) -> Iterator[slice]:
     """Parts of the batch of x (N, C, *size) to be handled one after the other; all of it at once on a GPU."""
     cells = x.shape[1] * math.prod(grid.output_size)
-    step = max(1, CHUNK_CELLS // max(1, cells) if x.device.type == "cpu" else len(x))
+    most = CHUNK_CELLS * torch.get_num_threads()
+    step = max(1, most // max(1, cells) if x.device.type == "cpu" else len(x))
     return (slice(start, start + step) for start in range(0, len(x), step))
 
 

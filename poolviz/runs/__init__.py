@@ -1,5 +1,9 @@
 """Runs: where they are kept, and how they are queued, started and stopped. Nothing branches on where a run came from.
 
 store.py   folders of runs: made, found, listed, given away, deleted
-jobs.py    the queue: a run waits for its place, its process is attended to, stopped, and told when it dies
+summary.py tables over runs
+jobs.py    runs are asked for, wait, go on, are stopped; what an app left behind is found again
+queue.py   Dask: embedded in the app, or a cluster; attending.py sees a run's process to its end
+standby.py the process that waits warm for the next run, and measures how long one would take
+commands.py foreground.py sweep.py    python -m poolviz train | sweep
 """

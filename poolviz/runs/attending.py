@@ -96,8 +96,7 @@ def _slot() -> int:
 def _start(run: Run, resume: bool, slot: int) -> subprocess.Popen[str] | None:
     """A process that does the run: the one that stands by, or a new one; None where there shall be none."""
     standing = PLACES.at(slot)
-    # accelerate's mixed precision is one a process, and the process that stands by has none
-    if standing is not None and run.config.precision == "no":
+    if standing is not None:
         if standing.claim(WARMING, enough=lambda: run.asked_to_stop):
             PLACES.leave(slot, standing)
             try:

@@ -1,8 +1,9 @@
 """The queue of runs is `dask.distributed`: embedded in this process, or the cluster that POOLVIZ_SCHEDULER names.
 
 A task attends to a process that trains (`attending.py`), so a worker needs one thread and hardly any memory. Workers
-of a cluster are started from the project's folder with `--nthreads 1` and share the folder of runs. Knows nothing of
-who asks for runs, nor of limits.
+of a cluster are started from the project's folder with `--nthreads 1` and share the folder of runs; its scheduler
+keeps the order strictly with DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION=1.0. Knows nothing of who asks for runs,
+nor of limits.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import threading
 from contextlib import suppress
 
 import dask
+from dask.task_spec import Task
 from distributed import Client, Future, LocalCluster, fire_and_forget
 
 from poolviz.runs import store
@@ -24,7 +26,7 @@ CONNECT = 5.0  # seconds to reach a scheduler
 SETTINGS = {  # of an embedded cluster
     "distributed.worker.profile.enabled": False,  # it looks at all threads a hundred times a second
     "distributed.admin.system-monitor.gil.enabled": False,
-    "distributed.scheduler.worker-saturation": 1.0,  # nothing waits at a busy worker while another is free
+    "distributed.scheduler.worker-saturation": 1.0,  # a run waits at the scheduler, not at a busy worker
     "distributed.scheduler.http.routes": [],  # it opens a port whatever it is told: on this machine alone, and mute
     "distributed.worker.http.routes": [],
 }
@@ -39,12 +41,16 @@ class Queue:
         self._cluster: LocalCluster | None = None
         self._waiting: dict[str, Run] = {}  # task -> its run, in the order in which they were asked for
 
-    def connect(self) -> Client:
-        """The client of the cluster; ValueError, one sentence, where there is none."""
+    def connect(self, workers: int = 0) -> Client:
+        """The client of the cluster; ValueError, one sentence, where there is none.
+
+        An embedded one, begun by this call, has `workers` slots, which share the GPUs; 0: one a GPU, one in all
+        without a GPU.
+        """
         with self.lock:
             if self._client is None or self._client.status != "running":
                 address = os.environ.get("POOLVIZ_SCHEDULER", "").strip()
-                self._client = self._reach(address) if address else self._embed()
+                self._client = self._reach(address) if address else self._embed(workers)
             return self._client
 
     def _reach(self, address: str) -> Client:
@@ -56,9 +62,10 @@ class Queue:
                 "or unset POOLVIZ_SCHEDULER to train on this machine."
             ) from None
 
-    def _embed(self) -> Client:
+    def _embed(self, workers: int) -> Client:
         """Workers in this process: they only wait for processes that train."""
-        PLACES.environments = _slots()
+        slots = _slots()
+        PLACES.environments = [slots[number % len(slots)] for number in range(workers or len(slots))]
         with dask.config.set(SETTINGS):
             self._cluster = LocalCluster(
                 n_workers=len(PLACES.environments),
@@ -78,8 +85,10 @@ class Queue:
         with self.lock:
             client = self.connect()
             self._waiting[task] = run
-            # no two submissions are taken for one: the order is that of the calls
-            future = client.submit(attend, folder, again, ticket, key=task, fifo_timeout="0s")
+            # Tasks that produce data wait at the scheduler for a free worker, in the order of the calls; others are
+            # dealt out at once, and a late one may overtake an early one that waits behind a long run.
+            work = Task(task, attend, folder, again, ticket, _data_producer=True)
+            (future,) = client.get({task: work}, [task], sync=False, fifo_timeout="0s")
         fire_and_forget(future)  # on a cluster it survives this process
         future.add_done_callback(self._done)
 

@@ -42,6 +42,8 @@ def spawn(*arguments: str, environment: Mapping[str, str] | None = None, **strea
         known["POOLVIZ_DATA"] = str(Path(known["POOLVIZ_DATA"]).expanduser().absolute())
     # one core is the pages'; OpenMP's threads wait for one another, and a page in between makes all of them late
     known.setdefault("POOLVIZ_THREADS", str(max(1, cores() - 1)))
+    # a thread that waits actively takes the core that the other one needs
+    known.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     windows = ("CREATE_NEW_PROCESS_GROUP", "BELOW_NORMAL_PRIORITY_CLASS")
     process = subprocess.Popen(
         [sys.executable, "-m", "poolviz.training.loop", *arguments],

@@ -7,6 +7,7 @@ branches on where a run came from. Imports no torch. Knows nothing of queues or 
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import secrets
@@ -36,6 +37,7 @@ from poolviz.training.folder import (
 )
 
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,120}")
+PRIVATE = ("job.json", "status.json", STOP)  # hosts and addresses
 SILENT = 60.0  # seconds without a heartbeat after which a run on another machine is taken for dead
 SHIPPED = PROJECT / "pretrained"
 GONE = "Its process ended without a word: it was killed, or the machine was restarted."
@@ -130,14 +132,16 @@ class Run:
         return self.folder / f"{name}.safetensors"
 
     def zipped(self) -> bytes:
-        """The folder as a zip, without its checkpoint and what is being written."""
+        """The folder as a zip, without its checkpoint, what is being written, and who asked for it from where."""
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(self.folder.iterdir()):
-                if path.is_file() and not path.name.startswith((".", "checkpoint")) and path.name != STOP:
+                if path.is_file() and not path.name.startswith((".", "checkpoint")) and path.name not in PRIVATE:
                     # weights do not shrink, they only take time
                     how = zipfile.ZIP_STORED if path.suffix == ".safetensors" else zipfile.ZIP_DEFLATED
                     archive.write(path, f"{self.name}/{path.name}", how)
+            told = {"state": self.state, "reason": self.status.get("reason", "")}
+            archive.writestr(f"{self.name}/status.json", json.dumps(told, indent=2) + "\n")
         return packed.getvalue()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import logging
 import os
 import socket
 import sys
@@ -25,6 +24,7 @@ from poolviz.runs.foreground import UNUSABLE, figures, is_orphan, prepare, say
 from poolviz.runs.store import Run
 from poolviz.runs.summary import Standing, result, standing
 from poolviz.training.config import RunConfig
+from poolviz.training.folder import cores
 
 LOOK = 0.5  # seconds between two looks at the folders
 PATIENCE = 10.0  # seconds that stopped runs have to end
@@ -263,39 +263,12 @@ def _check_workers(count: int | None) -> None:
 def _queue(workers: int | None) -> Iterator[None]:
     """The queue, with so many workers on this machine, among which its cores are divided."""
     from poolviz.runs import jobs
+    from poolviz.runs.queue import QUEUE
 
-    with contextlib.ExitStack() as after:
-        if workers:
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            os.environ.setdefault("POOLVIZ_THREADS", str(max(1, cores // workers)))
-            after.enter_context(_cluster(workers))
-        after.callback(jobs.close)  # before what it is connected to
-        yield
-
-
-@contextlib.contextmanager
-def _cluster(workers: int) -> Iterator[None]:
-    """A queue of this process with so many places, which share the GPUs; the app's own has one a GPU."""
-    import dask
-    from distributed import LocalCluster
-
-    from poolviz.runs import queue
-    from poolviz.runs.standby import PLACES
-
-    slots = queue._slots()
-    PLACES.environments = [slots[number % len(slots)] for number in range(workers)]
-    with dask.config.set(queue.SETTINGS):
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=False,
-            dashboard_address=None,
-            memory_limit=0,
-            silence_logs=logging.CRITICAL,
-        )
-    os.environ["POOLVIZ_SCHEDULER"] = cluster.scheduler_address
+    if workers:
+        os.environ.setdefault("POOLVIZ_THREADS", str(max(1, cores() // workers)))
+    QUEUE.connect(workers or 0)
     try:
         yield
     finally:
-        del os.environ["POOLVIZ_SCHEDULER"]
-        cluster.close()
+        jobs.close()

@@ -7,7 +7,9 @@ data.py       task -> splits on the device, and batches of them
 models.py     report B's network with the pooling slot filled from the registry; encoder -> pooling -> classifier
 footprint.py  report B's estimate of memory: activations of a batch and parameters
 loop.py       the loop, under accelerate
-estimate.py   seconds that a run will take here, from its first steps
+estimate.py   seconds of a step here, measured on the first ones
+plan.py       steps and seconds that lie ahead, by arithmetic
 folder.py     a run's folder as the training process writes it
+memory.py    a step's freed memory is kept for the next
 work.py       the process: do the run in a folder, or stand by for one
 """

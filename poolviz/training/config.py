@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 IMAGE_TASKS = ("digits", "mnist", "fashion-mnist")
@@ -78,7 +78,7 @@ class RunConfig:
         known = {field.name: type(field.default) for field in fields(cls)}
         unknown = sorted(set(given) - set(known))
         if unknown:
-            raise ValueError(f"Unknown in a configuration: {', '.join(map(str, unknown))[:120]}.")
+            raise ValueError(f"Unknown in a configuration: {', '.join(map(repr, unknown))[:120]}.")
         values = {name: _typed(name, value, known[name]) for name, value in given.items()}
         config = cls(**values)
         config.check()
@@ -90,10 +90,14 @@ class RunConfig:
         _one_of("schedule", self.schedule, SCHEDULES)
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("freeze", self.freeze, FREEZES)
+        for name in ("pooling", "encoder"):
+            value = getattr(self, name)
+            if not 0 < len(value) <= 200 or not value.isprintable():
+                raise ValueError(f"{name} must be a name of at most 200 characters, got {value[:60]!r}.")
         for name, low, high in _WHOLE:
             value = getattr(self, name)
             if not low <= value <= high:
-                raise ValueError(f"{name} must be a whole number from {low} to {high:,}, got {value}.")
+                raise ValueError(f"{name} must be a whole number from {low} to {high:,}, got {str(value)[:60]}.")
         for name, low, high, open_low in _REAL:
             value = getattr(self, name)
             inside = math.isfinite(value) and (low < value if open_low else low <= value) and value <= high
@@ -134,7 +138,7 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
 
 def _typed(name: str, value: Any, kind: type) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) < 2**1023 else math.inf  # which `check` refuses
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
         raise ValueError(f"{name} must be {words[kind]}, got {str(value)[:60]!r}.")
@@ -168,6 +172,4 @@ _TASK_DEFAULTS: dict[str, dict[str, Any]] = {
 def default_config(task: str, **changes: Any) -> RunConfig:
     """A task's defaults with `changes`, checked."""
     _one_of("task", task, TASKS)
-    config = replace(RunConfig(task=task, **_TASK_DEFAULTS[task]), **changes)
-    config.check()
-    return config
+    return RunConfig.from_dict({"task": task, **_TASK_DEFAULTS[task], **changes})

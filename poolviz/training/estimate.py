@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import fields, replace
 from typing import Any
@@ -12,14 +11,12 @@ import torch
 from poolviz.training.config import RunConfig, default_config
 from poolviz.training.data import Split, batches, load_encoder_of, load_task
 from poolviz.training.folder import device_name
-from poolviz.training.loop import Loop, planned_steps
+from poolviz.training.loop import Loop
 
 MOST_SECONDS = 1.5  # of measured steps
 MOST_STEPS = 12
 JUDGED = 128  # examples that the time of an evaluation is measured on
-START_SECONDS = 1.0  # data, model and first step of a process that stands by
-DECISIVE = ("task", "pooling", "batch_size", "precision", "kernel_size", "stride", "width", "depth")
-DECISIVE += ("encoder", "linear_tanh", "freeze")
+PROBE = 8  # examples of a first, small step; larger ones follow as long as they can be waited for
 
 
 class Deaf:
@@ -45,11 +42,6 @@ class Deaf:
         return False
 
 
-def decisive(config: RunConfig) -> RunConfig:
-    """`config` with only what decides the time of a step: runs that share it share a measurement."""
-    return replace(RunConfig(), **{name: getattr(config, name) for name in DECISIVE})
-
-
 def measure(config: RunConfig) -> dict[str, Any]:
     """Seconds of a step and of judging an example here, and sizes.
 
@@ -61,7 +53,7 @@ def measure(config: RunConfig) -> dict[str, Any]:
     task = load_task(config, encoder)
     loop = Loop(config, task, Deaf(), encoder)
     step = _step_seconds(loop)
-    few = _first(loop.task.validation, JUDGED)
+    few = _first(loop.task.validation, JUDGED if step / config.batch_size * JUDGED < MOST_SECONDS else PROBE)
     loop.evaluate(few)
     return {
         "step_seconds": step,
@@ -76,21 +68,6 @@ def measure(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def seconds(config: RunConfig, measured: dict[str, Any]) -> float:
-    """Of a whole run, from what was measured on `decisive(config)`."""
-
-    def limited(name: str, limit: int) -> int:
-        return min(int(measured[name]), limit or int(measured[name]))
-
-    examples = limited("train", config.train_limit)
-    steps = planned_steps(config, examples)
-    epochs = math.ceil(steps / math.ceil(examples / config.batch_size))
-    # each epoch's validation, and the best epoch's model on the test set
-    judged = epochs * limited("validation", config.eval_limit) + limited("test", config.eval_limit)
-    training = min(steps * measured["step_seconds"], config.max_seconds or math.inf)
-    return START_SECONDS + training + judged * measured["judge_seconds"]
-
-
 def warm_up() -> None:
     """Do once what a process does only once: torch's first convolution, backward pass and optimizer step."""
     config = replace(default_config("digits"), batch_size=8, train_limit=16, width=2)
@@ -100,14 +77,26 @@ def warm_up() -> None:
 
 
 def _step_seconds(loop: Loop) -> float:
-    """Median time of a step, the first left out."""
+    """Median time of a step, the first left out; in proportion from a part of one where a whole one takes too long."""
     loop.model.train()
     sums = torch.zeros(2, device=loop.accelerator.device)
-    times: list[float] = []
-    for chosen in batches(loop.task.train, loop.config.batch_size, torch.Generator().manual_seed(0)):
+
+    def timed(chosen: torch.Tensor) -> float:
         started = time.perf_counter()
         float(loop.step(chosen, sums)[0])  # waits for the device
-        times.append(time.perf_counter() - started)
+        return time.perf_counter() - started
+
+    times: list[float] = []
+    for chosen in batches(loop.task.train, loop.config.batch_size, torch.Generator().manual_seed(0)):
+        part = PROBE if not times else len(chosen)
+        if part < len(chosen):
+            timed(chosen[:part])  # the very first is slower
+        while part < len(chosen):
+            took = timed(chosen[:part])
+            if took > MOST_SECONDS / 4:
+                return took / part * len(chosen)
+            part *= 4
+        times.append(timed(chosen))
         if len(times) > MOST_STEPS or (sum(times) > MOST_SECONDS and len(times) > 1):
             break
     counted = sorted(times[1:] or times)

@@ -18,6 +18,23 @@ from poolviz.training.config import RunConfig
 HIDDEN = 128  # units of report B's dense layer
 
 
+class Dropout(nn.Dropout):
+    """torch's own, with 16 random bits a number on the CPU, where torch draws 64: five times as fast.
+
+    The share of zeros is p to the nearest 1/65,536, and what is kept is scaled by just that share.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zero a share of the numbers in training."""
+        if not self.training or x.device.type != "cpu":
+            return super().forward(x)
+        zeros = round(self.p * 2**16)
+        kept = torch.empty_like(x)  # without gaps, in x's layout
+        bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+        torch.ge(bits.as_strided(x.shape, kept.stride()), zeros - 2**15, out=kept)
+        return x * kept.mul_(2**16 / (2**16 - zeros))
+
+
 class PooledCNN(nn.Module):
     """Report B: conv 3x3 - ReLU - conv 3x3 - ReLU - pool - dropout - dense 128 - ReLU - dropout - dense.
 
@@ -35,12 +52,12 @@ class PooledCNN(nn.Module):
 
         layers: list[nn.Module] = [nn.Conv2d(1, narrow, 3), nn.ReLU()]
         layers += [pool()] if config.depth == 2 else []
-        layers += [nn.Conv2d(narrow, wide, 3), nn.ReLU(), pool(), nn.Dropout(config.dropout), nn.Flatten()]
+        layers += [nn.Conv2d(narrow, wide, 3), nn.ReLU(), pool(), Dropout(config.dropout), nn.Flatten()]
         self.features = nn.Sequential(*layers)
         with torch.no_grad():
             cells = self._cells(size)
         self.head = nn.Sequential(
-            nn.Linear(cells, HIDDEN), nn.ReLU(), nn.Dropout(config.head_dropout), nn.Linear(HIDDEN, classes)
+            nn.Linear(cells, HIDDEN), nn.ReLU(), Dropout(config.head_dropout), nn.Linear(HIDDEN, classes)
         )
 
     def _cells(self, size: int) -> int:
@@ -80,7 +97,9 @@ class PooledEncoder(nn.Module):
         if config.freeze == "encoder":
             self.encoder.requires_grad_(False)
         elif config.freeze == "embeddings":
-            self.encoder.get_input_embeddings().requires_grad_(False)
+            for table in self.encoder.modules():  # of word pieces, positions and segments
+                if isinstance(table, nn.Embedding):
+                    table.requires_grad_(False)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Logits."""

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from poolviz.training.config import RunConfig
 from poolviz.training.folder import FolderRecorder, Status, environment, read_config, read_job, replace_json
+from poolviz.training.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from poolviz.training.data import Task
@@ -38,6 +39,7 @@ def work(folder: Path, resume: bool = False, recorder: FolderRecorder | None = N
     before = signal.signal(signal.SIGTERM, lambda *_: recorder.ask_to_stop())
     try:
         set_threads()
+        keep_freed_memory()
         if _is_main():
             status.begin()
             replace_json(folder / "environment.json", environment())
@@ -130,10 +132,12 @@ def sentence(error: BaseException) -> str:
 
 def standby() -> int:
     """Get everything ready, then follow orders."""
-    from poolviz.training.estimate import measure, seconds, warm_up
+    from poolviz.training.estimate import measure, warm_up
+    from poolviz.training.plan import seconds
 
     answers, sys.stdout = sys.stdout, sys.stderr  # nothing else may speak on the line of answers
     set_threads()
+    keep_freed_memory()
     warm_up()
     print("ready", file=answers, flush=True)
     for line in sys.stdin:

@@ -27,15 +27,16 @@ def free_port():
 
 
 class Server:
-    """The app as a user starts it, on a port of its own."""
+    """The app as a user starts it, on a port of its own; `environment` is added to this process's."""
 
-    def __init__(self, log):
+    def __init__(self, log, **environment):
         self.port, self.log, self.started = free_port(), log, time.perf_counter()
         command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py"]
         options = ["--server.port", str(self.port), "--server.headless", "true", "--server.address", "127.0.0.1"]
         self.url = f"http://127.0.0.1:{self.port}/"
         with log.open("w") as output:
-            self.process = subprocess.Popen(command + options, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+            streams = {"stdout": output, "stderr": subprocess.STDOUT}
+            self.process = subprocess.Popen(command + options, cwd=ROOT, env={**os.environ, **environment}, **streams)
 
     def wait(self, seconds=60):
         deadline = time.perf_counter() + seconds
@@ -104,6 +105,13 @@ class Tab:
         """Open the sentence page at an address, until `ready` is there."""
         self.page.goto(self.url + "sentences" + query)
         self.page.locator(ready).first.wait_for(timeout=60_000)
+        self.idle()
+        return self
+
+    def train(self, query=""):
+        """Open the training page at an address, until it can be used."""
+        self.page.goto(self.url + "train" + query)
+        self.page.get_by_role("button", name="Start").wait_for(timeout=60_000)
         self.idle()
         return self
 
