@@ -578,7 +578,7 @@ def test_a_run_that_ended_before_there_was_anything(state, rows):
         FolderRecorder(run.folder).metrics(row)
     run.set_status(state, "Its process was killed (signal 9): the machine may have run out of memory.")
     app = shown(run)
-    assert "signal 9" in texts(app) and "not known yet" in texts(app) and said(app) == {}
+    assert "signal 9" in texts(app) and "It ended before its first epoch" in texts(app) and said(app) == {}
     assert datasets(app).get("confusion", []) == []
 
 
@@ -760,7 +760,7 @@ def test_the_zip_holds_the_folder_without_its_checkpoint(monkeypatch):
     with zipfile.ZipFile(io.BytesIO(make())) as packed:
         found = {path.removeprefix(f"{run.name}/") for path in packed.namelist()}
         assert RunConfig.from_json(packed.read(f"{run.name}/config.json").decode()) == run.config
-    kept = {"config.json", "job.json", "status.json", "metrics.jsonl", "summary.json", "predictions.parquet"}
+    kept = {"config.json", "status.json", "metrics.jsonl", "summary.json", "predictions.parquet"}
     assert found == kept | {"best.safetensors"}
 
 

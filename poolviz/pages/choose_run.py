@@ -96,6 +96,8 @@ def _offer_download(task: str) -> None:
                 fetch(task)
         except InputError as error:
             st.error(plain(str(error)), icon=":material/cloud_off:")
+        else:
+            st.rerun()  # what is missing is said no more
 
 
 def judged(examples: int) -> int:

@@ -15,7 +15,7 @@ from PIL import Image
 from poolviz.charts.confusion import PICK, confusion_figure, confusion_rows
 from poolviz.inputs.picture import InputError
 from poolviz.pages.show import plain, show_chart
-from poolviz.pooling import POOLINGS
+from poolviz.pages.train_parameters import label_of
 from poolviz.runs.commands import command_line
 from poolviz.runs.store import Run
 from poolviz.runs.summary import Standing, changed
@@ -56,7 +56,8 @@ def show_mistakes(stand: Standing, pick: dict[str, Any] | None = None, wide: boo
     """The surest mistakes, or the examples of a picked cell of the confusion matrix; `wide` where there is room."""
     found = predictions(stand.run)
     if found is None:
-        st.caption("The first epoch's end shows which examples it still gets wrong.")
+        later = "The first epoch's end shows which examples it still gets wrong."
+        st.caption("It ended before its first epoch did: there is nothing to show." if stand.ended else later)
         return
     table, facts = found
     if pick is None:
@@ -145,7 +146,7 @@ def show_facts(stand: Standing) -> None:
     """Settings, environment, footprint; the command that repeats the run, and its folder."""
     left, middle, right = st.columns(3)
     with left:
-        settings = {"task": stand.config.task, "pooling": POOLINGS[stand.config.pooling].label, **changed(stand.config)}
+        settings = {"task": stand.config.task, "pooling": label_of(stand.config.pooling), **changed(stand.config)}
         _table("Settings, where not the task's own", settings)
     with middle:
         _table("Footprint", _footprint(stand))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from poolviz.pages.train_parameters import MOST_WATCHED, TASK_NAMES, key
-from poolviz.pooling import POOLINGS
+from poolviz.pages.train_parameters import MOST_WATCHED, TASK_NAMES, key, label_of
 from poolviz.runs import store
 from poolviz.runs.summary import result, standing
 
@@ -26,9 +25,10 @@ def run_list() -> None:
         hide_index=True,
         on_select="rerun",
         selection_mode="multi-row",
-        key="run_list",
+        # a tick is the number of a line: where lines have moved, none is ticked
+        key=f"run_list {rows[0]['run']} {len(rows)}",
         column_config={
-            "when": st.column_config.DatetimeColumn("When", format="D MMM, HH:mm"),
+            "when": st.column_config.DatetimeColumn("When", format="D MMM, HH:mm", timezone=st.context.timezone),
             "validation error": st.column_config.NumberColumn(format="percent"),
             "test error": st.column_config.NumberColumn(format="percent"),
             "validation MCC": st.column_config.NumberColumn(format="%.3f"),
@@ -53,9 +53,9 @@ def _watch(names: list[str]) -> None:
 def _table(rows: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "when": pd.to_datetime([row["created"] for row in rows], unit="s"),
+            "when": pd.to_datetime([row["created"] for row in rows], unit="s", utc=True),
             "task": [TASK_NAMES.get(row["task"], row["task"]) for row in rows],
-            "pooling": [POOLINGS[row["pooling"]].label for row in rows],
+            "pooling": [label_of(row["pooling"]) for row in rows],
             "seed": [row["seed"] for row in rows],
             "state": [row["state"] for row in rows],
             "epochs": [row["epochs"] for row in rows],

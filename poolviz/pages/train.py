@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import streamlit as st
 
@@ -19,10 +20,12 @@ from poolviz.pages.train_parameters import PARAMS, TASK_NAMES, key
 from poolviz.pages.watch import in_words, watch
 from poolviz.pooling import POOLINGS
 from poolviz.runs import jobs, store
+from poolviz.runs.summary import standing
 from poolviz.training.config import RunConfig
 from poolviz.training.plan import decisive, seconds
 
 REFUSED = "train_refused"  # session key: why a start was refused, until it is told
+UNMEASURED = "train_unmeasured"  # session key: why there is no estimate, until anything changes
 
 
 def page() -> None:
@@ -73,6 +76,7 @@ def _measured(config: RunConfig) -> Future:
 def _start_line(configs: list[RunConfig]) -> None:
     racers = " · ".join(POOLINGS[config.pooling].label for config in configs)
     head, button = st.columns([4, 1], vertical_alignment="center")
+    st.session_state.pop(UNMEASURED, None)
     with head:
         st.markdown(f"#### {plain(TASK_NAMES[configs[0].task])}: {plain(racers)}")
         st.fragment(_estimate, run_every=0.7 if _pending(configs) else None)(configs)
@@ -92,6 +96,9 @@ def _pending(configs: list[RunConfig]) -> bool:
 
 
 def _estimate(configs: list[RunConfig]) -> None:
+    if UNMEASURED in st.session_state:  # the fragment looks again by itself, and would only fail again
+        st.caption(st.session_state[UNMEASURED])
+        return
     asked = [_measured(decisive(config)) for config in configs]
     if not all(each.done() for each in asked):
         st.caption(":material/timer: measuring the first steps on this machine …")
@@ -100,7 +107,8 @@ def _estimate(configs: list[RunConfig]) -> None:
         measured = [each.result() for each in asked]
     except (ValueError, OSError, RuntimeError) as error:
         _measured.clear()  # asked again when anything changes
-        st.caption(f":material/timer_off: {plain(str(error))}")
+        st.session_state[UNMEASURED] = f":material/timer_off: {plain(str(error))}"
+        st.caption(st.session_state[UNMEASURED])
         return
     total = sum(seconds(config, each) for config, each in zip(configs, measured, strict=True))
     first = measured[0]
@@ -114,6 +122,9 @@ def _estimate(configs: list[RunConfig]) -> None:
 
 
 def _start(configs: list[RunConfig]) -> None:
+    if _are_underway(configs):  # a second click
+        st.toast("These runs wait or train already.", icon=":material/hourglass_empty:")
+        return
     visitor = st.context.ip_address or "this machine"
     try:
         runs = jobs.submit(configs, visitor=visitor, keep_weights=bool(st.session_state[key("keep")]))
@@ -121,6 +132,13 @@ def _start(configs: list[RunConfig]) -> None:
         st.session_state[REFUSED] = str(error)
         return
     st.session_state[key("runs")] = [run.name for run in runs]
+
+
+def _are_underway(configs: list[RunConfig]) -> bool:
+    """Whether one of them is watched and has not ended; the queue's own limits make no difference."""
+    runs = [store.find(name) for name in st.session_state[key("runs")]]
+    going = [stand.config for stand in map(standing, filter(None, runs)) if stand is not None and not stand.ended]
+    return any(replace(config, max_steps=0, max_seconds=0.0) in configs for config in going)
 
 
 def _save_menu(figures: list[Figure], runs: list[store.Run]) -> None:

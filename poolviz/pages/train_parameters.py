@@ -51,6 +51,16 @@ def key(name: str) -> str:
     return f"train.{name}"
 
 
+def label_of(pooling: str) -> str:
+    """A pooling as a visitor reads it; a run of another version may have one that is unknown here."""
+    return POOLINGS[pooling].label if pooling in POOLINGS else pooling
+
+
+def colour_of(pooling: str) -> str:
+    """Its own; grey where it is unknown here."""
+    return POOLINGS[pooling].colour if pooling in POOLINGS else "#7D8590"
+
+
 def _stop(options: tuple[float, ...]) -> Param:
     known = link.one_of_numbers(options[0], options)
     return Param(None, known.parse, known.show)

@@ -12,7 +12,7 @@ from poolviz.charts.figure import Figure
 from poolviz.pages.parameters import bounds
 from poolviz.pages.run_details import show_confusion, show_facts, show_mistakes
 from poolviz.pages.show import plain, show_figure
-from poolviz.pages.train_parameters import key
+from poolviz.pages.train_parameters import TASK_NAMES, colour_of, key
 from poolviz.pooling import POOLINGS
 from poolviz.runs import jobs
 from poolviz.runs.store import Run
@@ -53,6 +53,9 @@ def _live(runs: list[Run], was_live: bool) -> None:
         st.error("This run's folder cannot be read.", icon=":material/error:")
         return
     told = _labels(stands)
+    tasks = {TASK_NAMES[stand.config.task]: stand.config.task for stand in stands}
+    if set(tasks.values()) != {st.session_state[key("task")]}:  # the heading above is of what would be started
+        st.caption(f"These runs: {plain(', '.join(tasks))}")
     for stand, label, colour in zip(stands, told, _colours(stands), strict=True):
         _standing_line(stand, label, colour)
     live = not all(stand.ended for stand in stands)
@@ -68,7 +71,7 @@ def _live(runs: list[Run], was_live: bool) -> None:
     if live:
         with right:
             shown = _leading(stands)
-            st.caption(f"{ICONS['running']} {plain(told[stands.index(shown)])}")
+            st.caption(f"{ICONS[shown.state]} {plain(told[stands.index(shown)])}")
             show_mistakes(shown)
     else:
         _closely(stands, told, right)
@@ -77,9 +80,12 @@ def _live(runs: list[Run], was_live: bool) -> None:
 
 
 def _choose_view(text: bool) -> None:
+    measures = [name for name in MEASURES if name != "mcc" or text]
+    if st.session_state[key("measure")] not in measures:  # of a link, or of the sentences that were watched before
+        st.session_state[key("measure")] = measures[0]
     st.segmented_control(
         "Measure",
-        [name for name in MEASURES if name != "mcc" or text],
+        measures,
         format_func=MEASURES.get,
         required=True,
         label_visibility="collapsed",
@@ -101,7 +107,7 @@ def _labels(stands: list[Standing]) -> list[str]:
 
 
 def _colours(stands: list[Standing]) -> list[str]:
-    return colours([POOLINGS[stand.config.pooling].colour for stand in stands])
+    return colours([colour_of(stand.config.pooling) for stand in stands])
 
 
 def _stop_all(runs: list[Run]) -> None:
@@ -128,7 +134,7 @@ def _standing_line(stand: Standing, label: str, colour: str) -> None:
         button.button(
             "",
             icon=":material/stop:",
-            help=f"Stop {label}",
+            help=f"Stop {plain(label)}",
             key=f"stop {stand.run.name}",
             on_click=jobs.stop,
             args=(stand.run,),
@@ -137,7 +143,7 @@ def _standing_line(stand: Standing, label: str, colour: str) -> None:
         button.button(
             "",
             icon=":material/play_arrow:",
-            help=f"Go on with {label} from its last epoch",
+            help=f"Go on with {plain(label)} from its last epoch",
             key=f"go on {stand.run.name}",
             on_click=_go_on,
             args=(stand.run,),
@@ -186,10 +192,7 @@ def _figure(stands: list[Standing]) -> Figure:
         Curve(label, colour, stand.rows)
         for stand, label, colour in zip(stands, _labels(stands), _colours(stands), strict=True)
     ]
-    measure = st.session_state[key("measure")]
-    if measure == "mcc" and not stands[0].config.is_text:
-        measure = "loss"
-    return curves_figure(curves, measure, st.session_state[key("axis")])
+    return curves_figure(curves, st.session_state[key("measure")], st.session_state[key("axis")])
 
 
 def _closely(stands: list[Standing], told: list[str], right: DeltaGenerator) -> None:
@@ -200,7 +203,7 @@ def _closely(stands: list[Standing], told: list[str], right: DeltaGenerator) -> 
             number = st.pills(
                 "Look closely at",
                 range(len(stands)),
-                format_func=told.__getitem__,
+                format_func=lambda number: plain(told[number]),
                 default=0,
                 required=True,
                 key=f"closely {stands[0].run.name} {len(stands)}",
@@ -208,5 +211,5 @@ def _closely(stands: list[Standing], told: list[str], right: DeltaGenerator) -> 
         stand = stands[number or 0]
         pick = show_confusion(stand)
     show_mistakes(stand, pick, wide=True)
-    with st.expander(f"Settings, footprint, command, download: {told[number or 0]}"):
+    with st.expander(f"Settings, footprint, command, download: {plain(told[number or 0])}"):
         show_facts(stand)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import math
 import os
 import signal
 import sys
@@ -86,7 +87,8 @@ def _train(folder: Path, recorder: FolderRecorder, resume: bool) -> tuple[str, s
                     (folder / f"{name}.safetensors").unlink(missing_ok=True)
     if stopped == ASKED:
         return "stopped", "It was asked to stop."
-    return "completed", f"It ended early: {stopped}." if stopped else ""
+    whole = config.epochs * math.ceil(len(task.train) / config.batch_size)
+    return "completed", f"It ended early: {stopped}." if outcome.progress.step < whole else ""
 
 
 def summary(outcome: Outcome, task: Task) -> dict[str, Any]:
