@@ -51,9 +51,11 @@ def confusion_figure(rows: list[dict[str, Any]], classes: Sequence[str]) -> Figu
 def confusion_chart(classes: tuple[str, ...]) -> alt.LayerChart:
     """Counts in cells. Data set `confusion`."""
     side = CELL.get(len(classes), 40) * len(classes)
+    long = max(map(len, classes)) * len(classes) * 8 > side  # names that would run into one another
     names = list(classes)
     # Streamlit's theme sets labels beside their band's middle
-    under = alt.Axis(labelAngle=0, labelLimit=160, ticks=False, domain=False, labelAlign="center")
+    turned = {"labelAngle": -90, "labelAlign": "right"} if long else {"labelAngle": 0, "labelAlign": "center"}
+    under = alt.Axis(labelLimit=160, ticks=False, domain=False, labelBaseline="middle" if long else "top", **turned)
     beside = alt.Axis(labelLimit=160, ticks=False, domain=False, labelBaseline="middle")
     base = alt.Chart(alt.NamedData("confusion")).encode(
         x=alt.X("prediction:N", sort=names, title="the network said", axis=under),

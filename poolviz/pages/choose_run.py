@@ -59,7 +59,7 @@ def choose_runs() -> list[RunConfig]:
     )
     rate = st.select_slider("Learning rate", RATES, format_func=lambda value: f"{value:g}", **bounds(key("rate")))
     with st.expander("More settings"):
-        changes = _text_settings(names) if text else _image_settings(names)
+        changes = _text_settings(names) if text else _image_settings(task, names)
         batch = st.select_slider("Batch size", BATCHES, **bounds(key("batch")))
         schedule = st.selectbox(
             "Learning-rate schedule", list(SCHEDULE_NAMES), format_func=SCHEDULE_NAMES.get, **bounds(key("schedule"))
@@ -138,15 +138,21 @@ def _temperature(names: list[str]) -> dict[str, float]:
     return {"temperature": float(chosen)}
 
 
-def _image_settings(names: list[str]) -> dict:
+def _image_settings(task: str, names: list[str]) -> dict:
     left, right = st.columns(2)
     with left:
         kernel = st.number_input("Kernel", 1, 8, step=1, **bounds(key("kernel")))
         width = st.selectbox("Channels", (8, 16, 32, 64), help="of the first convolution", **bounds(key("width")))
     with right:
         stride = st.number_input("Stride", 1, 8, step=1, **bounds(key("stride")))
-        depth = st.number_input("Pooling stages", 1, 2, step=1, **bounds(key("stages")))
-    changes = {"kernel_size": int(kernel), "stride": int(stride), "width": int(width), "depth": int(depth)}
+        small = task == "digits"  # 8 x 8 has no room for a second stage
+        depth = st.number_input("Pooling stages", 1, 2, step=1, disabled=small, **bounds(key("stages")))
+    changes = {
+        "kernel_size": int(kernel),
+        "stride": int(stride),
+        "width": int(width),
+        "depth": 1 if small else int(depth),
+    }
     return changes | _temperature(names)
 
 

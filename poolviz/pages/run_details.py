@@ -19,17 +19,16 @@ from poolviz.pages.train_parameters import label_of
 from poolviz.runs.commands import command_line
 from poolviz.runs.store import Run
 from poolviz.runs.summary import Standing, changed
-from poolviz.training.config import RunConfig
+from poolviz.training.config import CLASSES, RunConfig
 from poolviz.training.data import look_up
 
 MOST_SHOWN = 12  # examples
 STYLE = """<style>
 .mistakes { display: flex; flex-wrap: wrap; gap: 12px 14px; }
 .mistakes figure { margin: 0; text-align: center; line-height: 1.25; }
-.mistakes figcaption { margin-top: 3px; }
+.mistakes figcaption { margin-top: 3px; max-width: 92px; }
 .mistakes img { width: 76px; height: 76px; image-rendering: pixelated; border-radius: 6px; }
 </style>"""
-JUDGEMENTS = ("not acceptable", "acceptable")
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -60,15 +59,14 @@ def show_mistakes(stand: Standing, pick: dict[str, Any] | None = None, wide: boo
         st.caption("It ended before its first epoch did: there is nothing to show." if stand.ended else later)
         return
     table, facts = found
+    classes = CLASSES[stand.config.task]
     if pick is None:
         chosen = table[table.label != table.prediction]
         said = f"{len(chosen):,} of {len(table):,} {facts.get('split', '')} examples are wrong; the surest mistakes"
     else:
         chosen = table[(table.label == pick["truth"]) & (table.prediction == pick["said"])]
         right = "rightly " if pick["truth"] == pick["said"] else ""
-        said = (
-            f"{len(chosen):,} examples of {_name(stand, pick['truth'])} {right}taken for {_name(stand, pick['said'])}"
-        )
+        said = f"{len(chosen):,} examples of {classes[pick['truth']]} {right}taken for {classes[pick['said']]}"
     shown = chosen.sort_values("confidence", ascending=False).head(MOST_SHOWN)
     st.markdown(f"**{plain(said)}**" + (f", after epoch {facts['epoch']}" if facts.get("epoch") else ""))
     if not len(chosen):
@@ -80,23 +78,19 @@ def show_mistakes(stand: Standing, pick: dict[str, Any] | None = None, wide: boo
         st.caption(plain(f"The examples themselves are not at hand here: {error}"))
         return
     if stand.config.is_text:
-        _show_sentences(shown, examples, wide)
+        _show_sentences(shown, examples, classes, wide)
     else:
-        _show_images(shown, examples)
+        _show_images(shown, examples, classes)
 
 
-def _name(stand: Standing, number: int) -> str:
-    return JUDGEMENTS[number] if stand.config.is_text else str(number)
-
-
-def _show_images(shown: pd.DataFrame, images: list[torch.Tensor]) -> None:
-    """Small pictures with the true class, what was said, and how sure the network was; numbers and pixels alone."""
+def _show_images(shown: pd.DataFrame, images: list[torch.Tensor], classes: tuple[str, ...]) -> None:
+    """Small pictures with the true class, what was said, and how sure it was; our own words and pixels alone."""
     parts = []
     for row, image in zip(shown.itertuples(), images, strict=True):
-        said = f"{row.label} → {row.prediction}"
+        truth, said = classes[row.label], classes[row.prediction]
         parts.append(
-            f'<figure><img src="data:image/png;base64,{_png(image)}" alt="a {row.label}, taken for {row.prediction}">'
-            f"<figcaption>{said}<br><small>{row.confidence:.0%} sure</small></figcaption></figure>"
+            f'<figure><img src="data:image/png;base64,{_png(image)}" alt="{truth}, taken for {said}">'
+            f"<figcaption>{truth} → {said}<br><small>{row.confidence:.0%} sure</small></figcaption></figure>"
         )
     st.html(f"{STYLE}<div class='mistakes'>{''.join(parts)}</div>")
 
@@ -108,10 +102,10 @@ def _png(image: torch.Tensor) -> str:
     return base64.b64encode(packed.getvalue()).decode()
 
 
-def _show_sentences(shown: pd.DataFrame, texts: list[str], wide: bool) -> None:
+def _show_sentences(shown: pd.DataFrame, texts: list[str], classes: tuple[str, ...], wide: bool) -> None:
     lines = [
         f"{'✓' if row.label else chr(92) + '*'} {plain(text)}  \n"
-        f":small[taken for {JUDGEMENTS[row.prediction]}, {row.confidence:.0%} sure]"
+        f":small[taken for {classes[row.prediction]}, {row.confidence:.0%} sure]"
         for row, text in zip(shown.itertuples(), texts, strict=True)
     ]
     half = (len(lines) + 1) // 2 if wide else len(lines)
@@ -125,7 +119,7 @@ def show_confusion(stand: Standing) -> dict[str, Any] | None:
     if found is None:
         return None
     table, facts = found
-    classes = JUDGEMENTS if stand.config.is_text else tuple(map(str, range(10)))
+    classes = CLASSES[stand.config.task]
     rows = confusion_rows(table.label.tolist(), table.prediction.tolist(), classes)
     figure = confusion_figure(rows, classes)
     where = f"on the {facts.get('split', 'validation')} set, by the model of epoch {facts.get('epoch', '?')}"

@@ -8,6 +8,7 @@ import streamlit as st
 from poolviz.pages.train_parameters import MOST_WATCHED, TASK_NAMES, key, label_of
 from poolviz.runs import store
 from poolviz.runs.summary import result, standing
+from poolviz.training.config import TEXT_TASKS
 
 MOST_LISTED = 100
 
@@ -19,9 +20,11 @@ def run_list() -> None:
     if not rows:
         st.caption("None yet.")
         return
-    st.caption(f"Tick up to {MOST_WATCHED} runs to see them side by side.")
+    count = len(store.users_runs())
+    older = f" The newest {MOST_LISTED} of {count:,} are listed." if count > MOST_LISTED else ""
+    st.caption(f"Tick up to {MOST_WATCHED} runs to see them side by side.{older}")
     event = st.dataframe(
-        _table(rows),
+        _table(rows).dropna(axis="columns", how="all"),
         hide_index=True,
         on_select="rerun",
         selection_mode="multi-row",
@@ -32,6 +35,7 @@ def run_list() -> None:
             "validation error": st.column_config.NumberColumn(format="percent"),
             "test error": st.column_config.NumberColumn(format="percent"),
             "validation MCC": st.column_config.NumberColumn(format="%.3f"),
+            "test MCC": st.column_config.NumberColumn(format="%.3f"),
             "seconds": st.column_config.NumberColumn(format="%.1f"),
         },
     )
@@ -50,6 +54,10 @@ def _watch(names: list[str]) -> None:
     st.session_state[key("runs")] = names
 
 
+def _of_text(row: dict, name: str) -> float | None:
+    return row[name] if row["task"] in TEXT_TASKS else None
+
+
 def _table(rows: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(
         {
@@ -61,7 +69,8 @@ def _table(rows: list[dict]) -> pd.DataFrame:
             "epochs": [row["epochs"] for row in rows],
             "validation error": [row["validation_error"] for row in rows],
             "test error": [row["test_error"] for row in rows],
-            "validation MCC": [row["validation_mcc"] for row in rows],
+            "validation MCC": [_of_text(row, "validation_mcc") for row in rows],
+            "test MCC": [_of_text(row, "test_mcc") for row in rows],
             "seconds": [row["train_seconds"] for row in rows],
         }
     )

@@ -24,7 +24,7 @@ from poolviz.runs.summary import standing
 from poolviz.training.config import RunConfig
 from poolviz.training.plan import decisive, seconds
 
-REFUSED = "train_refused"  # session key: why a start was refused, until it is told
+REFUSED = "train_refused"  # session key: what was refused to start and why; told until something else is asked for
 UNMEASURED = "train_unmeasured"  # session key: why there is no estimate, until anything changes
 
 
@@ -42,8 +42,8 @@ def page() -> None:
         _start_line(configs)
     else:
         st.info("Choose a pooling in the sidebar.", icon=":material/arrow_back:")
-    refused = st.session_state.pop(REFUSED, "")
-    if refused:
+    asked, refused = st.session_state.get(REFUSED, (configs, ""))
+    if refused and asked == configs:
         st.error(plain(refused), icon=":material/error:")
     runs = _watched()
     if runs:
@@ -79,7 +79,8 @@ def _start_line(configs: list[RunConfig]) -> None:
     st.session_state.pop(UNMEASURED, None)
     with head:
         st.markdown(f"#### {plain(TASK_NAMES[configs[0].task])}: {plain(racers)}")
-        st.fragment(_estimate, run_every=0.7 if _pending(configs) else None)(configs)
+        pending = _pending(configs)
+        st.fragment(_estimate, run_every=0.7 if pending else None)(configs, pending)
     button.button(
         "Start",
         type="primary",
@@ -95,7 +96,7 @@ def _pending(configs: list[RunConfig]) -> bool:
     return not all(_measured(decisive(config)).done() for config in configs)
 
 
-def _estimate(configs: list[RunConfig]) -> None:
+def _estimate(configs: list[RunConfig], was_pending: bool) -> None:
     if UNMEASURED in st.session_state:  # the fragment looks again by itself, and would only fail again
         st.caption(st.session_state[UNMEASURED])
         return
@@ -119,6 +120,8 @@ def _estimate(configs: list[RunConfig]) -> None:
         f"{examples:,} training examples · {configs[0].epochs} epochs · "
         f"{first['parameters']:,} learned parameters"
     )
+    if was_pending:
+        st.rerun()  # nothing to look for any more
 
 
 def _start(configs: list[RunConfig]) -> None:
@@ -129,8 +132,9 @@ def _start(configs: list[RunConfig]) -> None:
     try:
         runs = jobs.submit(configs, visitor=visitor, keep_weights=bool(st.session_state[key("keep")]))
     except (ValueError, InputError, OSError) as error:
-        st.session_state[REFUSED] = str(error)
+        st.session_state[REFUSED] = configs, str(error)
         return
+    st.session_state.pop(REFUSED, None)
     st.session_state[key("runs")] = [run.name for run in runs]
 
 

@@ -52,14 +52,17 @@ def _live(runs: list[Run], was_live: bool) -> None:
     if not stands:
         st.error("This run's folder cannot be read.", icon=":material/error:")
         return
+    if len(stands) < len(runs):
+        st.warning(f"{len(runs) - len(stands)} of these runs cannot be read.", icon=":material/broken_image:")
     told = _labels(stands)
     tasks = {TASK_NAMES[stand.config.task]: stand.config.task for stand in stands}
     if set(tasks.values()) != {st.session_state[key("task")]}:  # the heading above is of what would be started
         st.caption(f"These runs: {plain(', '.join(tasks))}")
     for stand, label, colour in zip(stands, told, _colours(stands), strict=True):
-        _standing_line(stand, label, colour)
+        _standing_line(stand, label, colour, [each.state for each in stands])
     live = not all(stand.ended for stand in stands)
-    if not live and len(stands) > 1 and len({stand.config.seed for stand in stands}) == 1:
+    seeds = [stand.config.seed for stand in stands if stand.epochs]
+    if not live and len(seeds) > 1 and len(set(seeds)) == 1:
         st.caption("One seed: a small difference may be chance. Other seeds show how large chance is.")
     with st.container(horizontal=True, vertical_alignment="center"):
         _choose_view(stands[0].config.is_text)
@@ -122,7 +125,7 @@ def _leading(stands: list[Standing]) -> Standing:
     return (running or begun or stands)[-1]
 
 
-def _standing_line(stand: Standing, label: str, colour: str) -> None:
+def _standing_line(stand: Standing, label: str, colour: str, states: list[str]) -> None:
     name, middle, button = st.columns([4, 11, 1], vertical_alignment="center")
     name.html(f'<span style="color:{colour};font-size:1.3em">●</span> <b>{html.escape(label)}</b>')
     if stand.ended:
@@ -130,7 +133,7 @@ def _standing_line(stand: Standing, label: str, colour: str) -> None:
     else:
         bar, said = middle.columns([5, 6], vertical_alignment="center")
         bar.progress(stand.done)
-        said.markdown(_progress(stand))
+        said.markdown(_progress(stand, states))
         button.button(
             "",
             icon=":material/stop:",
@@ -154,15 +157,17 @@ def _go_on(run: Run) -> None:
     try:
         jobs.resume(run)
     except ValueError as error:
-        st.session_state["train_refused"] = str(error)
+        st.toast(plain(str(error)), icon=":material/error:", duration="long")
 
 
-def _progress(stand: Standing) -> str:
+def _progress(stand: Standing, states: list[str]) -> str:
     if stand.run.asked_to_stop:
         return "stopping …"
     if stand.state == "queued":
         ahead = jobs.place(stand.run)
-        return "next in line …" if not ahead else f"waits: {ahead} more before it"
+        if ahead:
+            return f"waits: {ahead} more before it"
+        return "next in line …" if "running" in states else "gets ready …"
     if not stand.start:
         return "loads its data and builds its network …"
     epoch = min(stand.last.get("epoch", 0) + 1, stand.config.epochs)

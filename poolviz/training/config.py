@@ -17,6 +17,10 @@ TASKS = (*IMAGE_TASKS, *TEXT_TASKS)
 SCHEDULES = ("constant", "linear", "one-cycle")
 FREEZES = ("none", "embeddings", "encoder")
 PRECISIONS = ("no", "bf16", "fp16")
+_CLOTHES = "T-shirt Trouser Pullover Dress Coat Sandal Shirt Sneaker Bag Ankle-boot"
+CLASSES = {task: tuple(map(str, range(10))) for task in ("digits", "mnist")}
+CLASSES |= {"fashion-mnist": tuple(_CLOTHES.split())}  # the names of its authors (Xiao, Rasul, Vollgraf 2017)
+CLASSES |= dict.fromkeys(TEXT_TASKS, ("not acceptable", "acceptable"))
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from poolviz.inputs import grammar, samples, sentences
 from poolviz.inputs.encoder import Encoder, load_encoder
-from poolviz.training.config import RunConfig
+from poolviz.training.config import CLASSES, RunConfig
 
 VALIDATION_SHARE = 0.2  # of the training set, the classic split
 SORTED_TOGETHER = 16  # batches whose sentences are sorted by length together
@@ -78,11 +78,11 @@ def load_task(config: RunConfig, encoder: Encoder | None = None) -> Task:
     text.
     """
     if config.task == "digits":
-        return _split_images(*_digits(), config, scale=16.0, classes=10)
+        return _split_images(*_digits(), config, scale=16.0)
     if config.task in ("mnist", "fashion-mnist"):
         x, y = samples.image_set(config.task, "train")
         test = samples.image_set(config.task, "test")
-        return _split_images((x[:, None], y), (test[0][:, None], test[1]), config, scale=255.0, classes=10)
+        return _split_images((x[:, None], y), (test[0][:, None], test[1]), config, scale=255.0)
     assert encoder is not None
     return (_cola if config.task == "cola" else _minimal_pairs)(config, encoder)
 
@@ -142,9 +142,7 @@ def _pair_texts(split: str) -> list[str]:
     return [text for pair in pairs for text in (pair.acceptable, pair.unacceptable)]
 
 
-def _split_images(
-    known: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], config: RunConfig, scale: float, classes: int
-) -> Task:
+def _split_images(known: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], config: RunConfig, scale: float) -> Task:
     """Keep 20 % of the training set, drawn with a fixed seed, for validation; then limit the rest."""
     x, y = known
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
@@ -156,7 +154,7 @@ def _split_images(
         Split(x[train], y[train], train, scale=scale),
         Split(x[validation], y[validation], validation, scale=scale),
         Split(test[0][judged], test[1][judged], judged, scale=scale),
-        tuple(map(str, range(classes))),
+        CLASSES[config.task],
     )
 
 
@@ -185,7 +183,7 @@ def _cola(config: RunConfig, encoder: Encoder) -> Task:
         Split(x[chosen], y[chosen], chosen, lengths[chosen]),
         Split(dev_x, dev_y[judged], judged, dev_lengths, domain=domain[judged] if domain is not None else None),
         None,
-        ("not acceptable", "acceptable"),
+        CLASSES[config.task],
     )
 
 
@@ -211,5 +209,5 @@ def _minimal_pairs(config: RunConfig, encoder: Encoder) -> Task:
         Split(x[train], y[train], train, lengths[train]),
         Split(x[validation], y[validation], validation, lengths[validation]),
         Split(test_x[judged], test_y[judged], judged, test_lengths[judged]),
-        ("not acceptable", "acceptable"),
+        CLASSES[config.task],
     )
