@@ -26,7 +26,7 @@ import psutil
 from poolviz.training.config import RunConfig
 from poolviz.training.folder import PROJECT, cores
 
-NICE = 10  # pages come first
+NICE = 19  # pages come first
 LOOK = 0.05  # seconds between two looks
 REMEMBERED = 256  # estimates
 BUSY = "The time cannot be measured now, the machine is too busy: start without, or ask again."

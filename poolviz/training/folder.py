@@ -226,7 +226,7 @@ def environment() -> dict[str, Any]:
     import torch
 
     versions = {}
-    for package in ("torch", "torchvision", "transformers", "accelerate", "torchmetrics"):
+    for package in ("torch", "torchvision", "transformers", "accelerate"):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
