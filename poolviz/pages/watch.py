@@ -18,7 +18,7 @@ from poolviz.runs import jobs
 from poolviz.runs.store import Run
 from poolviz.runs.summary import Standing, labels, result, standing
 
-LOOK_EVERY = 0.7  # seconds
+LOOK_EVERY = 1.0  # seconds
 ICONS = {
     "queued": ":material/hourglass_empty:",
     "running": ":material/play_circle:",
