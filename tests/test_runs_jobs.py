@@ -178,7 +178,7 @@ def race(queue, tmp_path_factory):
     seen, took = [], {}
     with settings(POOLVIZ_RUNS=tmp_path_factory.mktemp("race")):
         wait_for(lambda: jobs.PLACES.at(0) is not None)
-        runs = jobs.submit([WHOLE, DIVERGING, LONG, SMALL], visitor="me", race="first")
+        runs = jobs.submit([WHOLE, DIVERGING, LONG, SMALL], visitor="me")
         places = [jobs.place(run) for run in runs]
         wait_for(lambda: has_points(runs[0]))
         began = time.monotonic()

@@ -40,7 +40,8 @@ def colours(wanted: Sequence[str]) -> list[str]:
 def points(curve: Curve, measure: str, axis: str) -> dict[str, list[dict[str, Any]]]:
     """`batches`, `train` and `validation`: rows of run, x and y; a value that is not there is left out."""
     start = next((row for row in curve.rows if row.get("kind") == "start"), {})
-    per_epoch = (start.get("steps") or 0) / (start.get("epochs") or 1) or 1.0
+    # a limit of steps leaves an epoch as long as it is
+    per_epoch = start.get("epoch_steps") or (start.get("steps") or 0) / (start.get("epochs") or 1) or 1.0
 
     def rows(kind: str, field: str) -> list[dict[str, Any]]:
         found = []

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
 from poolviz.pages.train_parameters import MOST_WATCHED, TASK_NAMES, key, label_of
 from poolviz.runs import store
+from poolviz.runs.store import Run
 from poolviz.runs.summary import result, standing
 from poolviz.training.config import TEXT_TASKS
 
@@ -16,7 +19,7 @@ MOST_LISTED = 100
 def run_list() -> None:
     """The newest runs; those that are ticked are shown above, side by side."""
     runs = [run for _, run in zip(range(MOST_LISTED), store.all_runs(), strict=False)]
-    rows = [result(stand) for stand in map(standing, runs) if stand is not None]
+    rows = [row for row in map(_row, runs) if row is not None]
     if not rows:
         st.caption("None yet.")
         return
@@ -48,6 +51,27 @@ def run_list() -> None:
         args=(ticked,),
         key="show_ticked",
     )
+
+
+def _row(run: Run) -> dict[str, Any] | None:
+    """Its figures; those of an ended run are read once, for curves of an hour are long."""
+    if not run.ended:
+        return _figures(run)
+    try:
+        told_ns = (run.folder / "status.json").stat().st_mtime_ns  # the last file that a run writes
+    except OSError:  # damaged, or deleted meanwhile
+        return _figures(run)
+    return _ended_row(run, told_ns)
+
+
+def _figures(run: Run) -> dict[str, Any] | None:
+    stand = standing(run)
+    return result(stand) if stand is not None else None
+
+
+@st.cache_data(max_entries=2000, show_spinner=False, hash_funcs={Run: lambda run: str(run.folder)})
+def _ended_row(run: Run, told_ns: int) -> dict[str, Any] | None:
+    return _figures(run)
 
 
 def _watch(names: list[str]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -25,6 +27,7 @@ from poolviz.training.config import RunConfig
 from poolviz.training.plan import decisive, seconds
 
 REFUSED = "train_refused"  # session key: what was refused to start and why; told until something else is asked for
+AGAIN = 60.0  # seconds until a scheduler that did not answer is asked again
 UNMEASURED = "train_unmeasured"  # session key: why there is no estimate, until anything changes
 
 
@@ -64,8 +67,18 @@ def _machinery() -> ThreadPoolExecutor:
 
 
 def _prepare() -> None:
-    jobs.recover()
-    jobs.warm()
+    while not _recovered():
+        time.sleep(AGAIN)
+
+
+def _recovered() -> bool:
+    try:
+        jobs.recover()
+    except ValueError:  # no scheduler answers: it may be started later than this
+        return False
+    finally:
+        jobs.warm()
+    return True
 
 
 @st.cache_resource(max_entries=512, show_spinner=False)
@@ -106,12 +119,15 @@ def _estimate(configs: list[RunConfig], was_pending: bool) -> None:
         return
     try:
         measured = [each.result() for each in asked]
+        most = jobs.limits()
     except (ValueError, OSError, RuntimeError) as error:
-        _measured.clear()  # asked again when anything changes
+        for config, each in zip(configs, asked, strict=True):
+            if each.exception():
+                _measured.clear(decisive(config))  # asked again when anything changes
         st.session_state[UNMEASURED] = f":material/timer_off: {plain(str(error))}"
         st.caption(st.session_state[UNMEASURED])
         return
-    total = sum(seconds(config, each) for config, each in zip(configs, measured, strict=True))
+    total = sum(seconds(jobs.limited(config, most), each) for config, each in zip(configs, measured, strict=True))
     first = measured[0]
     examples = min(first["train"], configs[0].train_limit or first["train"])
     device = first["device"] if first["device"] != "CPU" else f"the CPU (no GPU was found), threads: {first['threads']}"
@@ -128,14 +144,19 @@ def _start(configs: list[RunConfig]) -> None:
     if _are_underway(configs):  # a second click
         st.toast("These runs wait or train already.", icon=":material/hourglass_empty:")
         return
-    visitor = st.context.ip_address or "this machine"
     try:
-        runs = jobs.submit(configs, visitor=visitor, keep_weights=bool(st.session_state[key("keep")]))
+        runs = jobs.submit(configs, visitor=_visitor(), keep_weights=bool(st.session_state[key("keep")]))
     except (ValueError, InputError, OSError) as error:
         st.session_state[REFUSED] = configs, str(error)
         return
     st.session_state.pop(REFUSED, None)
     st.session_state[key("runs")] = [run.name for run in runs]
+
+
+def _visitor() -> str:
+    """A browser, for the limit of runs a visitor: a school's computers may share one address."""
+    known = st.context.cookies.get("_streamlit_xsrf") or st.context.ip_address or "this machine"
+    return hashlib.sha256(str(known).encode()).hexdigest()[:16]
 
 
 def _are_underway(configs: list[RunConfig]) -> bool:

@@ -37,9 +37,9 @@ def in_words(seconds: float) -> str:
 
 def watch(runs: list[Run]) -> list[Figure]:
     """Everything about `runs`; looks again by itself until all have ended. The figures that can be saved."""
-    live = not all(run.ended for run in runs)
-    st.fragment(_live, run_every=LOOK_EVERY if live else None)(runs, live)
     stands = _standings(runs)
+    live = not all(stand.ended for stand in stands)  # one that cannot be read is nothing to wait for
+    st.fragment(_live, run_every=LOOK_EVERY if live else None)(runs, live)
     return [_figure(stands)] if stands else []
 
 

@@ -22,12 +22,11 @@ import psutil
 from distributed import get_worker
 
 from poolviz.runs.standby import LOOK, PLACES, spawn
-from poolviz.runs.store import GONE, Run, is_alive
+from poolviz.runs.store import GONE, STOPPED, Run, is_alive
 from poolviz.training.folder import ENDED, read_json
 
 GRACE = 1.2  # seconds that a process has to end by itself
 WARMING = 30.0  # seconds that a run waits for a process that is getting ready
-STOPPED = "It was asked to stop."
 LEAVING = threading.Event()  # this process ends: runs go on without it
 
 logger = logging.getLogger(__name__)

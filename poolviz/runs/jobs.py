@@ -18,16 +18,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from poolviz.runs import store
-from poolviz.runs.attending import LEAVING, STOPPED, attend, tell
+from poolviz.runs.attending import LEAVING, attend, tell
 from poolviz.runs.queue import QUEUE
 from poolviz.runs.standby import ESTIMATES, LOOK, PLACES
-from poolviz.runs.store import Run, is_alive
+from poolviz.runs.store import STOPPED, Run, is_alive
 from poolviz.training.check import check
 from poolviz.training.config import RunConfig
 from poolviz.training.folder import STOP, replace_json, signs_of_life
 from poolviz.training.work import sentence
 
-__all__ = ["Limits", "attend", "close", "estimate", "limits", "place", "recover", "resume", "stop", "submit", "warm"]
+__all__ = ["Limits", "attend", "close", "estimate", "limited", "limits", "place", "recover", "resume", "stop", "submit", "warm"]
 
 PAGE = "page"  # who asks for runs here; a command's runs belong to the command
 ESTIMATE = 20.0  # seconds to an estimate, the start of the process that measures included
@@ -63,7 +63,7 @@ def _number(name: str, usual: float) -> float:
     return float(text)
 
 
-def _limited(config: RunConfig, most: Limits) -> RunConfig:
+def limited(config: RunConfig, most: Limits) -> RunConfig:
     """The same run, no longer than it may be."""
     steps = min(config.max_steps or most.steps, most.steps or config.max_steps)
     seconds = min(config.max_seconds or most.seconds, most.seconds or config.max_seconds)
@@ -71,7 +71,7 @@ def _limited(config: RunConfig, most: Limits) -> RunConfig:
 
 
 def submit(
-    configs: Sequence[RunConfig], visitor: str = "", race: str = "", keep_weights: bool = True, by: str = PAGE
+    configs: Sequence[RunConfig], visitor: str = "", keep_weights: bool = True, by: str = PAGE
 ) -> list[Run]:
     """Queue runs in this order, all or none. A page's are held to the limits, and its oldest ended ones make room.
 
@@ -79,7 +79,7 @@ def submit(
     a scheduler that does not answer and for a full disk.
     """
     most = limits() if by == PAGE else Limits(0, 0.0, 0, 0)
-    configs = [_limited(config, most) for config in configs]
+    configs = [limited(config, most) for config in configs]
     for config in configs:
         check(config)
     QUEUE.connect()
@@ -87,7 +87,7 @@ def submit(
         _check_room(visitor, len(configs), most)
         if most.kept:
             store.prune(most.kept, by=PAGE)
-        asked = {"by": by, "visitor": visitor, "race": race, "keep_weights": keep_weights, "owner": signs_of_life()}
+        asked = {"by": by, "visitor": visitor, "keep_weights": keep_weights, "owner": signs_of_life()}
         runs: list[Run] = []
         try:
             for config in configs:
@@ -155,7 +155,8 @@ _RECOVERED = threading.Event()
 def recover() -> None:
     """Take over the runs of an app that has ended: what waits is queued again, what still runs keeps its slot.
 
-    Once a process. Runs of a command, and of an app that lives, are left alone.
+    Once a process. Runs of a command, and of an app that lives, are left alone. ValueError, with nothing changed,
+    where no scheduler answers.
     """
     with QUEUE.lock:
         if _RECOVERED.is_set():
@@ -163,6 +164,8 @@ def recover() -> None:
         orphans = [run for run in store.users_runs() if run.job.get("by") == PAGE and not _is_owned(run.job)]
         states = {run.name: store.read_json(run.folder / "status.json").get("state") for run in orphans}
         left = [run for run in orphans if states[run.name] in ("queued", "running")]
+        if left:
+            QUEUE.connect()  # before any is taken over: where it fails, all are still to be recovered
         # what runs first: it has a slot already
         for run in sorted(left, key=lambda run: (states[run.name] == "queued", _asked(run))):
             with suppress(OSError):  # on a full disk it is taken over all the same
@@ -208,7 +211,7 @@ def estimate(config: RunConfig) -> dict[str, Any]:
 
     ValueError, one sentence, for what cannot run and where nothing answers in time.
     """
-    config = _limited(config, limits())
+    config = limited(config, limits())
     check(config)
     return ESTIMATES.ask(config, ESTIMATE)
 

@@ -18,7 +18,7 @@ from dask.task_spec import Task
 from distributed import Client, Future, LocalCluster, fire_and_forget
 
 from poolviz.runs import store
-from poolviz.runs.attending import attend, tell
+from poolviz.runs.attending import LEAVING, attend, tell
 from poolviz.runs.standby import PLACES
 from poolviz.runs.store import Run
 
@@ -97,6 +97,14 @@ class Queue:
             run = self._waiting.pop(str(future.key), None)
         if run is not None and future.status == "error":  # its workers died, again and again
             tell(run, "failed", "The queue gave it up: the workers that took it have died.")
+        if run is not None and future.status == "cancelled" and not LEAVING.is_set():
+            threading.Thread(target=self._put_again, args=(run,), daemon=True).start()
+
+    def _put_again(self, run: Run) -> None:
+        """The scheduler was started anew and has forgotten what waited; it is asked until it answers."""
+        while not LEAVING.wait(CONNECT) and not run.ended:
+            with suppress(ValueError):
+                return self.put(run, again=run.weights("checkpoint").is_file())
 
     def ahead(self, run: Run) -> int:
         """How many runs wait before it."""

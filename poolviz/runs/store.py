@@ -40,6 +40,9 @@ NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,120}")
 PRIVATE = ("job.json", "status.json", STOP)  # hosts and addresses
 SILENT = 60.0  # seconds without a heartbeat after which a run on another machine is taken for dead
 SHIPPED = PROJECT / "pretrained"
+LAST = 2**32  # seconds since 1970: the year 2106
+WEIGHTS_KEPT = 20  # runs; those of one encoder are some 180 MB
+STOPPED = "It was asked to stop."
 GONE = "Its process ended without a word: it was killed, or the machine was restarted."
 
 
@@ -71,6 +74,8 @@ class Run:
         if status.get("state") not in STATES:
             return {"state": "failed", "reason": "Its status cannot be read."}
         if status["state"] == "running" and not is_alive(status):
+            if self.asked_to_stop:
+                return status | {"state": "stopped", "reason": STOPPED}
             return status | {"state": "failed", "reason": GONE}
         return status
 
@@ -86,14 +91,14 @@ class Run:
 
     @property
     def job(self) -> dict[str, Any]:
-        """Who asked for it (`by`, `visitor`), when (`created`), its `race`, and whether to `keep_weights`."""
+        """Who asked for it (`by`, `visitor`), when (`created`), and whether to `keep_weights`."""
         return read_job(self.folder)
 
     @property
     def created(self) -> float:
         """When it was asked for, in seconds since 1970."""
         created = self.job.get("created", 0.0)
-        return float(created) if isinstance(created, int | float) else 0.0
+        return float(created) if isinstance(created, int | float) and 0 <= created < LAST else 0.0
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -155,7 +160,7 @@ def is_alive(status: dict[str, Any]) -> bool:
         process = psutil.Process(int(status.get("pid", -1)))
         # a number that was given again belongs to a process that began after the last heartbeat
         return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= beat + 1
-    except (psutil.Error, TypeError, ValueError):
+    except (psutil.Error, TypeError, ValueError, OverflowError):
         return False
 
 
@@ -173,11 +178,15 @@ def create(config: RunConfig, **job: Any) -> Run:
         except FileExistsError:
             continue
     run = Run(path)
-    replace_json(path / "job.json", {"created": time.time(), **job})
-    run.set_status("queued")
-    aside = path / ".config.json"
-    aside.write_text(config.to_json() + "\n", encoding="utf-8")
-    os.replace(aside, path / "config.json")  # last: what has a configuration is a run
+    try:
+        replace_json(path / "job.json", {"created": time.time(), **job})
+        run.set_status("queued")
+        aside = path / ".config.json"
+        aside.write_text(config.to_json() + "\n", encoding="utf-8")
+        os.replace(aside, path / "config.json")  # last: what has a configuration is a run
+    except OSError:
+        shutil.rmtree(path, ignore_errors=True)  # nobody would find it again
+        raise
     return run
 
 
@@ -218,9 +227,16 @@ def delete(run: Run) -> None:
 
 
 def prune(keep: int, by: str) -> list[str]:
-    """Delete the oldest ended runs asked for `by` somebody, beyond the newest `keep`; their names."""
+    """Delete the oldest ended runs asked for `by` somebody, beyond the newest `keep`; their names.
+
+    Of those that stay, the newest WEIGHTS_KEPT keep their weights.
+    """
     theirs = [run for run in users_runs() if run.job.get("by") == by and run.ended]
-    old = sorted(theirs, key=lambda run: run.created, reverse=True)[keep:]
+    newest = sorted(theirs, key=lambda run: run.created, reverse=True)
+    old = newest[keep:]
     for run in old:
         shutil.rmtree(run.folder, ignore_errors=True)
+    for run in newest[WEIGHTS_KEPT:keep]:
+        for weights in run.folder.glob("*.safetensors"):
+            weights.unlink(missing_ok=True)
     return [run.name for run in old]

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from poolviz.runs.store import Run
 from poolviz.training.config import RunConfig, default_config
 from poolviz.training.folder import ENDED
+
+if TYPE_CHECKING:  # psutil: `doctor` answers where it is missing
+    from poolviz.runs.store import Run
+
+
+PARTS = ("best", "last", "test", "progress")  # of a summary: a JSON object each
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,11 @@ class Standing:
     def seconds_left(self) -> float | None:
         """Of training and judging, as fast as until now; None before there is anything to go by."""
         spent = self.last.get("train_seconds", 0.0) + sum(row.get("eval_seconds", 0.0) for row in self.epochs[-1:])
-        return spent * (1 - self.done) / self.done if self.done and spent else None
+        if not (self.done and spent):
+            return None
+        left = spent * (1 - self.done) / self.done
+        limit = self.config.max_seconds - self.last.get("train_seconds", 0.0)
+        return min(left, max(0.0, limit)) if self.config.max_seconds else left
 
 
 def standing(run: Run) -> Standing | None:
@@ -61,7 +70,14 @@ def standing(run: Run) -> Standing | None:
     except ValueError:
         return None
     status = run.status
-    return Standing(run, config, status["state"], str(status.get("reason", "")), run.metrics(), run.summary)
+    rows = [{name: value for name, value in row.items() if _is_plain(name, value)} for row in run.metrics()]
+    parts = {name: value for name, value in run.summary.items() if name not in PARTS or isinstance(value, dict)}
+    return Standing(run, config, status["state"], str(status.get("reason", "")), rows, parts)
+
+
+def _is_plain(name: str, value: Any) -> bool:
+    """What a line of a curve may hold: its kind, and numbers."""
+    return isinstance(value, str) if name == "kind" else isinstance(value, int | float)
 
 
 def labels(configs: list[RunConfig], names: dict[str, str]) -> list[str]:
@@ -97,6 +113,8 @@ def result(stand: Standing) -> dict[str, Any]:
     best, test = stand.summary.get("best") or {}, stand.summary.get("test") or {}
     progress = stand.summary.get("progress") or {}
     last = stand.epochs[-1] if stand.epochs else {}
+    judged = [row for row in stand.epochs if row.get("validation_loss") is not None]
+    so_far = min(judged, key=lambda row: row["validation_loss"], default=last)  # no summary has a best epoch yet
     measured = max((row.get("peak_bytes") or 0 for row in stand.rows), default=0)
     return {
         "run": stand.run.name,
@@ -107,9 +125,9 @@ def result(stand: Standing) -> dict[str, Any]:
         "created": stand.run.created,
         "epochs": last.get("epoch", 0),
         "best_epoch": progress.get("best_epoch") or None,
-        "validation_loss": best.get("loss", last.get("validation_loss")),
-        "validation_error": best.get("error", last.get("validation_error")),
-        "validation_mcc": best.get("mcc", last.get("validation_mcc")),
+        "validation_loss": best.get("loss", so_far.get("validation_loss")),
+        "validation_error": best.get("error", so_far.get("validation_error")),
+        "validation_mcc": best.get("mcc", so_far.get("validation_mcc")),
         "test_error": test.get("error"),
         "test_mcc": test.get("mcc"),
         "train_loss": last.get("train_loss"),

@@ -6,6 +6,7 @@ check.py      what would end a run at its beginning, found before
 data.py       task -> splits on the device, and batches of them
 models.py     report B's network with the pooling slot filled from the registry; encoder -> pooling -> classifier
 footprint.py  report B's estimate of memory: activations of a batch and parameters
+evaluation.py a model judged on a split
 loop.py       the loop, under accelerate
 estimate.py   seconds of a step here, measured on the first ones
 plan.py       steps and seconds that lie ahead, by arithmetic

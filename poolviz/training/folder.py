@@ -1,7 +1,7 @@
 """A run's folder, as the process that trains writes it. One format for shipped results and for users' runs.
 
     config.json         RunConfig
-    job.json            who asked for it, when, and which runs it races
+    job.json            who asked for it, and when
     environment.json    device, versions, cores, commit
     status.json         state, process, heartbeat, reason; replaced as a whole, so that nobody reads half of it
     metrics.jsonl       appended to line by line; a torn last line is ignored
@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and a list of runs needs non
     from torch import Tensor
 
     from poolviz.training.data import Split
-    from poolviz.training.loop import Evaluation
+    from poolviz.training.evaluation import Evaluation
 
 STATES = ("queued", "running", "completed", "stopped", "failed")
 ENDED = ("completed", "stopped", "failed")
@@ -217,7 +217,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_job(folder: Path) -> dict[str, Any]:
-    """Who asked for a run (`by`, `visitor`), when (`created`), its `race`, and whether to `keep_weights`."""
+    """Who asked for a run (`by`, `visitor`), when (`created`), and whether to `keep_weights`."""
     return read_json(folder / "job.json")
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import psutil
@@ -28,6 +28,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from poolviz.inputs.encoder import Encoder
 from poolviz.training.config import RunConfig
 from poolviz.training.data import Split, Task, batches
+from poolviz.training.evaluation import Evaluation, by_domain, confusion_matrix, matthews
 from poolviz.training.footprint import Footprint, footprint
 from poolviz.training.models import build_model
 from poolviz.training.plan import planned_steps
@@ -82,25 +83,6 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """A model on a split."""
-
-    loss: float
-    predictions: Tensor  # (n,) classes in the split's order
-    confidence: Tensor  # (n,) probability of the prediction
-    confusion: Tensor  # (classes, classes), a row a true class
-    mcc: float
-    seconds: float
-    by_domain: dict[str, float] = field(default_factory=dict)  # MCC in and out of domain (CoLA)
-
-    @property
-    def error(self) -> float:
-        """Share of examples whose class is wrong."""
-        total = int(self.confusion.sum())
-        return (total - int(self.confusion.diagonal().sum())) / total
-
-
-@dataclass(frozen=True)
 class Outcome:
     """A finished run; an evaluation is None where the run was stopped before it."""
 
@@ -120,6 +102,8 @@ def train(
 
     Raises DivergedError when the loss is no number any more; what was recorded stays.
     """
+    if torch.cuda.is_available():  # the process may have measured other runs before
+        torch.cuda.reset_peak_memory_stats()
     loop = Loop(config, task, recorder, encoder)
     if not (resume and loop.restore()):
         loop.announce()
@@ -279,7 +263,7 @@ class Loop:
             confusion,
             matthews(confusion),
             time.perf_counter() - started,
-            _by_domain(predictions, split),
+            by_domain(predictions, split),
         )
 
     def announce(self) -> None:
@@ -291,6 +275,7 @@ class Loop:
                 "kind": "start",
                 "step": 0,
                 "steps": self.steps,
+                "epoch_steps": math.ceil(len(self.task.train) / self.config.batch_size),
                 "epochs": self.config.epochs,
                 "train_examples": len(self.task.train),
                 "validation_examples": len(self.task.validation),
@@ -365,42 +350,12 @@ def rate(schedule: str, step: int, total: int) -> float:
     return 1.0 - done if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-def confusion_matrix(truth: Tensor, said: Tensor, classes: int) -> Tensor:
-    """Counts (classes, classes) of (n,) class numbers: a row a true class, a column what was said.
-
-    Here because torchmetrics brings torchvision and transformers along: a run's first point would wait some seconds.
-    """
-    return (truth * classes + said).bincount(minlength=classes**2).view(classes, classes)
-
-
-def matthews(confusion: Tensor) -> float:
-    """Matthews correlation of a confusion matrix (classes, classes); 0 where one class alone is said, or alone is true.
-
-    Gorodkin (2004), as scikit-learn has it; torchmetrics 1.9 says 0.09 of "always acceptable" on CoLA's 70 %.
-    """
-    table = confusion.double()
-    true, said, total = table.sum(1), table.sum(0), table.sum()
-    spread = (total**2 - said @ said) * (total**2 - true @ true)
-    return float((table.trace() * total - true @ said) / spread.sqrt()) if spread else 0.0
-
-
 def peak_bytes() -> int:
     """Most memory so far: CUDA's own counter, else what the process holds (its resident set)."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     memory = psutil.Process().memory_info()
     return getattr(memory, "peak_wset", memory.rss)
-
-
-def _by_domain(predictions: Tensor, split: Split) -> dict[str, float]:
-    if split.domain is None:
-        return {}
-    parts = {"mcc_in_domain": split.domain == 1, "mcc_out_of_domain": split.domain == 0}
-    return {
-        name: matthews(confusion_matrix(split.y[part], predictions[part], 2).cpu())
-        for name, part in parts.items()
-        if part.any()
-    }
 
 
 def _arguments(batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -7,7 +7,9 @@ and each comes back as pages to be zeroed. Knows nothing of torch.
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
+from contextlib import suppress
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 LARGEST = 2**31 - 1
@@ -18,6 +20,13 @@ USUAL = 2**25, 2**26  # the most that glibc's own rule ever comes to
 def keep_freed_memory() -> bool:
     """Tell glibc to keep what is freed, until the process ends; False, and no change, where there is no glibc."""
     return any(_set_thresholds(size, LARGEST) for size in SIZES)
+
+
+def give_back() -> None:
+    """Hand what is free to the system: what was measured before shall not be counted as a run's memory."""
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def free_as_usual() -> bool:

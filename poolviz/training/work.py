@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING, Any
 
 from poolviz.training.config import RunConfig
 from poolviz.training.folder import FolderRecorder, Status, environment, read_config, read_job, replace_json
-from poolviz.training.memory import keep_freed_memory
+from poolviz.training.memory import give_back, keep_freed_memory
 
 if TYPE_CHECKING:
     from poolviz.training.data import Task
-    from poolviz.training.loop import Evaluation, Outcome
+    from poolviz.training.evaluation import Evaluation
+    from poolviz.training.loop import Outcome
 
 GOOD_ENDS = ("completed", "stopped")
 
@@ -145,6 +146,7 @@ def standby() -> int:
     for line in sys.stdin:
         order = json.loads(line)
         if "folder" in order:
+            give_back()
             folder = Path(order["folder"])
             try:
                 log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
