@@ -468,7 +468,7 @@ def test_an_estimate_is_pending_then_there(queue):
     finally:
         ready.set()
     told = texts(settled(app)).replace("**", "")
-    assert "about 23 s in all on the CPU (no GPU was found), threads: 1" in told
+    assert "about 32 s in all on the CPU (no GPU was found), threads: 1" in told
     assert "1,150 training examples · 10 epochs · 53,002 learned parameters" in texts(app)
 
 
@@ -595,8 +595,8 @@ def test_many_runs_are_told_apart_and_a_chosen_one_is_shown_closely():
     app = shown(*runs)
     names = {row["run"] for row in datasets(app)["validation"]}
     assert len(names) == len(runs) and "One seed" not in texts(app)
-    (pills,) = [group for group in app.button_group if str(group.key).startswith("closely")]
-    healthy(pills.set_value(4).run())
+    (choice,) = [box for box in app.selectbox if str(box.key).startswith("closely")]  # pills would run out of sight
+    healthy(choice.set_value(4).run())
     assert runs[4].name in app.get("download_button")[0].proto.id
     both = shown(*(a_run(pooling=name) for name in ("max", "average")), axis="second", measure="error")
     assert "One seed: a small difference may be chance" in texts(both)

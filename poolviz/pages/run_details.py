@@ -146,7 +146,7 @@ def show_facts(stand: Standing) -> None:
         _table("Footprint", _footprint(stand))
     with right:
         _table("Where it ran", _environment(stand))
-    st.markdown("**The same run from a terminal**")
+    st.markdown("**The same run from a terminal**, in the project's folder and its environment")
     st.code(command_line(stand.config), language="bash", wrap_lines=True)
     st.download_button(
         "Download the run's folder (zip)",

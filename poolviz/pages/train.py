@@ -101,7 +101,6 @@ def _start_line(configs: list[RunConfig]) -> None:
         width="stretch",
         on_click=_start,
         args=(configs,),
-        help="Trains on this server, one run after another, also when you close this page.",
     )
 
 

@@ -19,6 +19,7 @@ from poolviz.runs.store import Run
 from poolviz.runs.summary import Standing, labels, result, standing
 
 LOOK_EVERY = 1.0  # seconds
+LONG_ROW = 50  # characters
 ICONS = {
     "queued": ":material/hourglass_empty:",
     "running": ":material/play_circle:",
@@ -58,8 +59,10 @@ def _live(runs: list[Run], was_live: bool) -> None:
     tasks = {TASK_NAMES[stand.config.task]: stand.config.task for stand in stands}
     if set(tasks.values()) != {st.session_state[key("task")]}:  # the heading above is of what would be started
         st.caption(f"These runs: {plain(', '.join(tasks))}")
+    lines = st.container(gap="xxsmall")
     for stand, label, colour in zip(stands, told, _colours(stands), strict=True):
-        _standing_line(stand, label, colour, [each.state for each in stands])
+        with lines:
+            _standing_line(stand, label, colour, [each.state for each in stands])
     live = not all(stand.ended for stand in stands)
     seeds = [stand.config.seed for stand in stands if stand.epochs]
     if not live and len(seeds) > 1 and len(set(seeds)) == 1:
@@ -69,8 +72,14 @@ def _live(runs: list[Run], was_live: bool) -> None:
         if sum(not stand.ended for stand in stands) > 1:
             st.button("Stop all", icon=":material/stop:", key="stop all", on_click=_stop_all, args=(runs,))
     left, right = st.columns(2, gap="large")
+    figure = _figure(stands)
     with left:
-        show_figure(_figure(stands))
+        if any(figure.datasets.values()):
+            show_figure(figure)
+        else:  # a chart of nothing has axes of nothing
+            st.caption(
+                f"{plain(figure.heading)}: the first points come with the first steps." if live else "No points."
+            )
     if live:
         with right:
             shown = _leading(stands)
@@ -122,7 +131,7 @@ def _leading(stands: list[Standing]) -> Standing:
     """The run that trains now, else the last that has anything to show."""
     running = [stand for stand in stands if stand.state == "running"]
     begun = [stand for stand in stands if stand.epochs]
-    return (running or begun or stands)[-1]
+    return (running or begun or stands[:1])[-1]
 
 
 def _standing_line(stand: Standing, label: str, colour: str, states: list[str]) -> None:
@@ -200,19 +209,21 @@ def _figure(stands: list[Standing]) -> Figure:
     return curves_figure(curves, st.session_state[key("measure")], st.session_state[key("axis")])
 
 
+def _choose_one(told: list[str], name: str) -> int:
+    if sum(map(len, told)) > LONG_ROW:  # pills in a row that is too long run out of sight
+        return st.selectbox("Look closely at", range(len(told)), format_func=told.__getitem__, key=name)
+    shown = [plain(label) for label in told]
+    return st.pills(
+        "Look closely at", range(len(told)), format_func=shown.__getitem__, default=0, required=True, key=name
+    )
+
+
 def _closely(stands: list[Standing], told: list[str], right: DeltaGenerator) -> None:
     """One ended run: its confusion matrix beside the curves, then its mistakes and everything about it."""
     with right:
         number = 0
         if len(stands) > 1:
-            number = st.pills(
-                "Look closely at",
-                range(len(stands)),
-                format_func=lambda number: plain(told[number]),
-                default=0,
-                required=True,
-                key=f"closely {stands[0].run.name} {len(stands)}",
-            )
+            number = _choose_one(told, f"closely {stands[0].run.name} {len(stands)}")
         stand = stands[number or 0]
         pick = show_confusion(stand)
     show_mistakes(stand, pick, wide=True)

@@ -24,6 +24,7 @@ from poolviz.runs.foreground import UNUSABLE, figures, is_orphan, prepare, say
 from poolviz.runs.store import Run
 from poolviz.runs.summary import Standing, result, standing
 from poolviz.training.config import RunConfig
+from poolviz.training.fetch import at_hand
 from poolviz.training.folder import cores
 
 LOOK = 0.5  # seconds between two looks at the folders
@@ -54,7 +55,10 @@ def sweep(options: argparse.Namespace) -> int:
     try:
         _check_workers(options.workers)
         configs = list(dict.fromkeys(configs_of(options)))
-        prepare(configs, options.download)
+        if options.dry_run and not at_hand(configs[0].task):
+            print(f"The data of {configs[0].task} is not at hand: set POOLVIZ_DATA, or add --download.")
+        else:
+            prepare(configs, options.download)
         if not options.dry_run:
             clear(configs)
         planned = plan(configs)

@@ -8,7 +8,7 @@ from typing import Any
 
 from poolviz.training.config import RunConfig
 
-START_SECONDS = 1.0  # data, model and first step of a process that stands by
+START_SECONDS = 4.0  # until a run's first step, on two cores: its process gets ready while the run before still trains
 DECISIVE = ("task", "pooling", "batch_size", "precision", "kernel_size", "stride", "width", "depth")
 DECISIVE += ("encoder", "linear_tanh", "freeze")
 
