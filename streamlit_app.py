@@ -4,7 +4,15 @@ import streamlit as st
 
 st.set_page_config(page_title="poolviz", page_icon="🔍", layout="wide", initial_sidebar_state=340)
 
-from poolviz.pages import feature_maps, sentences, train  # noqa: E402  they load torch; the page is configured first
+from poolviz.pages import feature_maps, sentences  # noqa: E402  they load torch; the page is configured first
+
+
+def train() -> None:
+    """The third page; what it needs (a queue, tables) loads when it is opened, not before the first picture."""
+    from poolviz.pages.train import page
+
+    page()
+
 
 st.navigation(
     [
@@ -12,7 +20,7 @@ st.navigation(
             feature_maps.page, title="Feature maps", icon=":material/grid_on:", url_path="feature-maps", default=True
         ),
         st.Page(sentences.page, title="Sentences", icon=":material/notes:", url_path="sentences"),
-        st.Page(train.page, title="Train", icon=":material/trending_down:", url_path="train"),
+        st.Page(train, title="Train", icon=":material/trending_down:", url_path="train"),
     ],
     position="top",
 ).run()

@@ -167,7 +167,7 @@ def stop(tab, run):
 @pytest.fixture(scope="module")
 def race(house, open_tab):
     """Three poolings on the digits, from the click to the end, with what was seen on the way."""
-    tab, seen = open_tab().train("?epochs=6"), {}
+    tab, seen = open_tab().train("?epochs=15"), {}
     measured(tab)
     tab.page.evaluate(WATCH, POINT)
     names = start(tab)
@@ -208,7 +208,7 @@ def test_a_races_first_point_follows_the_click_and_its_curves_grow(race, capsys)
         print(f"\nfirst point on screen after Start, warm: {seen['first']:.1f} s ({FIRST_POINT:g})")
     assert seen["first"] <= 2 * FIRST_POINT
     assert [name.rsplit("-s0-")[0] for name in names] == ["digits-max", "digits-average", "digits-stochastic"]
-    assert seen["alone"].count("running") == 1  # of one machine's cores
+    assert seen["alone"].count("running") <= 1  # of one machine's cores; 0 between two of them
     assert seen["in the middle"] and seen["address"].count("digits-") == 3
 
 
