@@ -113,6 +113,31 @@ def rows(name: str) -> list[list[str]]:
 
 
 @needs_cola
+def test_a_held_out_tenth_of_the_training_sentences_validates_and_the_development_set_is_left_alone(encoder, cola):
+    config = default_config("cola", held_out=0.1)
+    task = load_task(config, encoder)
+    assert (len(task.train), len(task.validation), task.test) == (7696, 855, None)
+    assert sorted([*task.train.index.tolist(), *task.validation.index.tolist()]) == list(range(8551))
+    for split in (task.train, task.validation):
+        assert torch.equal(split.x, cola.train.x[split.index]) and torch.equal(split.y, cola.train.y[split.index])
+    number = int(task.validation.index[0])
+    assert look_up(config, "validation", [number]) == look_up(default_config("cola"), "train", [number])
+    assert torch.equal(load_task(replace(config, seed=7), encoder).validation.index, task.validation.index)
+
+
+def test_only_cola_has_a_held_out_share():
+    with pytest.raises(ValueError, match="held_out is for cola: mnist always holds out a fifth"):
+        default_config("mnist", held_out=0.1)
+
+
+def test_some_of_a_split_are_drawn_alike_each_time_and_no_more_than_there_are():
+    train = load_task(default_config("digits", train_limit=90)).train
+    few = train.some(20)
+    assert len(few) == 20 and len(set(few.index.tolist())) == 20 and torch.equal(few.x, train.some(20).x)
+    assert torch.equal(train.some(1000).index, train.index)
+
+
+@needs_cola
 def test_cola_is_what_its_tables_hold(cola):
     assert len(cola.train) == 8551 and len(cola.validation) == 1043 and cola.test is None
     dev = rows("in_domain_dev.tsv") + rows("out_of_domain_dev.tsv")

@@ -59,7 +59,7 @@ class Scripted(Loop):
     def evaluate(self, split):
         found = super().evaluate(split)
         weights = copy.deepcopy(self.model.state_dict())
-        name = next(name for name in ("train", "validation", "test") if split is getattr(self.task, name))
+        name = next((name for name in ("validation", "test") if split is getattr(self.task, name)), "fit")
         self.judged.append((name, weights))
         number = sum(name == "validation" for name, _ in self.judged) - 1
         return replace(found, loss=self.losses[number]) if name == "validation" else found
@@ -81,8 +81,9 @@ def test_it_stops_when_patience_ends_and_tests_the_best_epoch_once(monkeypatch, 
     monkeypatch.setattr(Scripted, "judged", [])
     recorder, outcome = run(small(epochs=len(losses), patience=patience))
     names = [name for name, _ in Scripted.judged]
-    assert names == ["validation"] * epochs + ["test"]
-    at_best, at_end, tested = (Scripted.judged[number][1] for number in (best - 1, epochs - 1, -1))
+    assert names == ["validation"] * epochs + ["fit", "test"]
+    at_best, at_end, fitted, tested = (Scripted.judged[number][1] for number in (best - 1, epochs - 1, -2, -1))
+    assert all(torch.equal(fitted[key], at_end[key]) for key in fitted)
     assert all(torch.equal(tested[key], at_best[key]) for key in tested)
     assert all(torch.equal(recorder.kept["best"][0][key], at_best[key]) for key in tested)
     assert all(torch.equal(recorder.kept["last"][0][key], at_end[key]) for key in tested)
@@ -126,7 +127,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(whole, looks):
     torch.manual_seed(1234)
     _, outcome = run(config, recorder, resume=True)
     same(whole[0], recorder, (whole[1], outcome))
-    clock = {"train_seconds": 0.0, "eval_seconds": 0.0}
+    clock = dict.fromkeys(("train_seconds", "train_cpu_seconds", "eval_seconds", "eval_cpu_seconds"), 0.0)
     assert replace(outcome.progress, **clock) == replace(whole[1].progress, **clock)
 
 

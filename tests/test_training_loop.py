@@ -17,12 +17,13 @@ from poolviz.inputs.encoder import load_encoder
 from poolviz.training import loop as loop_module
 from poolviz.training.config import RunConfig, default_config
 from poolviz.training.data import Split, Task, load_task
-from poolviz.training.loop import Loop, Outcome, rate, train
+from poolviz.training.loop import Loop, Outcome, train
 from poolviz.training.models import build_model
+from poolviz.training.plan import rate
 from tests.test_training_models import tiny
 
 torch.set_num_threads(1)
-TIMES = ("train_seconds", "eval_seconds", "steps_per_second", "peak_bytes")
+TIMES = ("train_seconds", "train_cpu_seconds", "eval_seconds", "eval_cpu_seconds", "steps_per_second", "peak_bytes")
 
 
 class Memory:
@@ -85,7 +86,7 @@ def same(one: Memory, other: Memory, outcomes: tuple[Outcome, Outcome]) -> None:
     for name in ("best", "last"):
         (weights, facts), (others, other_facts) = one.kept[name], other.kept[name]
         assert facts == other_facts and all(torch.equal(weights[key], others[key]) for key in weights)
-    for name in ("best", "last", "test"):
+    for name in ("best", "last", "test", "fit"):
         found, again = (getattr(outcome, name) for outcome in outcomes)
         assert (found.loss, found.error, found.mcc) == (again.loss, again.error, again.mcc)
         assert torch.equal(found.predictions, again.predictions) and torch.equal(found.confidence, again.confidence)

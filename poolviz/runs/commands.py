@@ -60,6 +60,8 @@ HELP = {
         "encoder": "a text encoder's name on the Hugging Face Hub; the default needs no network",
         "linear_tanh": "put a linear map and tanh after the pooling",
         "freeze": "what of the encoder is left as it is",
+        "held_out": "cola: judge on this share of the training sentences in place of the development set, such as "
+        "0.1 to choose a learning rate by",
     },
 }
 TRAIN_EXAMPLES = """examples:

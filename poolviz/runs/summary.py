@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # psutil: `doctor` answers where it is missing
     from poolviz.runs.store import Run
 
 
-PARTS = ("best", "last", "test", "progress")  # of a summary: a JSON object each
+PARTS = ("best", "last", "test", "fit", "progress")  # of a summary: a JSON object each
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ class RunConfig:
     encoder: str = DEFAULT_ENCODER
     linear_tanh: bool = False  # report A's linear map and tanh after the pooling
     freeze: str = "none"  # embeddings: the tables; encoder: all of it
+    held_out: float = 0.0  # CoLA: share of the training sentences that validates in place of the development set
 
     @property
     def is_text(self) -> bool:
@@ -109,6 +110,10 @@ class RunConfig:
                 raise ValueError(
                     f"{name} must be {'above' if open_low else 'at least'} {low:g} and at most {high:g}, got {value}."
                 )
+        if self.held_out and self.task != "cola":
+            raise ValueError(
+                f"held_out is for cola: {self.task} always holds out a fifth of its training set, so set it to 0."
+            )
 
 
 _WHOLE = (
@@ -132,6 +137,7 @@ _REAL = (  # name, low, high, low itself excluded
     ("temperature", 1e-30, 1e30, False),
     ("dropout", 0.0, 0.95, False),
     ("head_dropout", 0.0, 0.95, False),
+    ("held_out", 0.0, 0.5, False),
 )
 
 

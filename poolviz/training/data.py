@@ -41,6 +41,16 @@ class Split:
         moved = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in vars(self).items()}
         return Split(**moved)
 
+    def part(self, chosen: Tensor) -> Split:
+        """The examples at `chosen` (b,) alone."""
+        moved = {name: value[chosen] if isinstance(value, Tensor) else value for name, value in vars(self).items()}
+        return Split(**moved)
+
+    def some(self, count: int) -> Split:
+        """So many examples, or all, drawn with a fixed seed."""
+        drawn = torch.randperm(len(self), generator=torch.Generator().manual_seed(0))[:count]
+        return self.part(drawn.sort().values.to(self.y.device))
+
     def batch(self, chosen: Tensor) -> dict[str, Tensor]:
         """The model's arguments and `labels` for the examples at `chosen` (b,)."""
         if self.lengths is None:
@@ -97,7 +107,7 @@ def look_up(config: RunConfig, split: str, numbers: Sequence[int]) -> list[Tenso
         x, _ = samples.image_set(config.task, "test" if split == "test" else "train")
         return [x[number].float() / 255 for number in numbers]
     if config.task == "cola":
-        known = sentences.cola("dev" if split == "validation" else "train")
+        known = sentences.cola("dev" if split == "validation" and not config.held_out else "train")
         return [known[number].text for number in numbers]
     part = "test" if split == "test" else "train"
     texts = _pair_texts(part)
@@ -173,6 +183,8 @@ def _cola(config: RunConfig, encoder: Encoder) -> Task:
     train, dev = sentences.cola("train"), sentences.cola("dev")
     x, lengths = encoder.tokenise([each.text for each in train])
     y = torch.tensor([int(each.acceptable) for each in train])
+    if config.held_out:
+        return _cola_held_out(x, y, lengths, config)
     chosen = _limited(torch.arange(len(train)), y, config.train_limit)
     dev_y = torch.tensor([int(each.acceptable) for each in dev])
     judged = _limited(torch.arange(len(dev)), dev_y, config.eval_limit)
@@ -182,6 +194,19 @@ def _cola(config: RunConfig, encoder: Encoder) -> Task:
     return Task(
         Split(x[chosen], y[chosen], chosen, lengths[chosen]),
         Split(dev_x, dev_y[judged], judged, dev_lengths, domain=domain[judged] if domain is not None else None),
+        None,
+        CLASSES[config.task],
+    )
+
+
+def _cola_held_out(x: Tensor, y: Tensor, lengths: Tensor, config: RunConfig) -> Task:
+    """A share of the training sentences validates: options are chosen by it, so that the report's set stays unseen."""
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    held = max(1, int(len(x) * config.held_out))
+    validation, train = _limited(order[:held], y, config.eval_limit), _limited(order[held:], y, config.train_limit)
+    return Task(
+        Split(x[train], y[train], train, lengths[train]),
+        Split(x[validation], y[validation], validation, lengths[validation]),
         None,
         CLASSES[config.task],
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from poolviz.training.config import RunConfig, default_config
-from poolviz.training.data import Split, batches, load_encoder_of, load_task
+from poolviz.training.data import batches, load_encoder_of, load_task
 from poolviz.training.folder import device_name
 from poolviz.training.loop import Loop
 
@@ -25,7 +25,7 @@ class Deaf:
     def metrics(self, row: dict[str, Any]) -> None:
         """Nothing."""
 
-    def predictions(self, split: Split, found: Any, facts: dict[str, Any]) -> None:
+    def predictions(self, split: Any, found: Any, facts: dict[str, Any]) -> None:
         """Nothing."""
 
     def save(self, name: str, tensors: dict[str, Any], facts: dict[str, Any]) -> None:
@@ -53,7 +53,7 @@ def measure(config: RunConfig) -> dict[str, Any]:
     task = load_task(config, encoder)
     loop = Loop(config, task, Deaf(), encoder)
     step = _step_seconds(loop)
-    few = _first(loop.task.validation, JUDGED if step / config.batch_size * JUDGED < MOST_SECONDS else PROBE)
+    few = loop.task.validation.some(JUDGED if step / config.batch_size * JUDGED < MOST_SECONDS else PROBE)
     loop.evaluate(few)
     return {
         "step_seconds": step,
@@ -73,7 +73,7 @@ def warm_up() -> None:
     config = replace(default_config("digits"), batch_size=8, train_limit=16, width=2)
     loop = Loop(config, load_task(config), Deaf())
     loop.train_epoch()
-    loop.evaluate(_first(loop.task.validation, 8))
+    loop.evaluate(loop.task.validation.some(8))
 
 
 def _step_seconds(loop: Loop) -> float:
@@ -101,8 +101,3 @@ def _step_seconds(loop: Loop) -> float:
             break
     counted = sorted(times[1:] or times)
     return counted[len(counted) // 2]
-
-
-def _first(split: Split, count: int) -> Split:
-    parts = {field.name: getattr(split, field.name) for field in fields(split)}
-    return Split(**{name: v[:count] if isinstance(v, torch.Tensor) else v for name, v in parts.items()})

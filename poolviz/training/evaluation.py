@@ -18,7 +18,8 @@ class Evaluation:
     confidence: Tensor  # (n,) probability of the prediction
     confusion: Tensor  # (classes, classes), a row a true class
     mcc: float
-    seconds: float
+    seconds: float  # by the clock
+    cpu_seconds: float  # of the process
     by_domain: dict[str, float] = field(default_factory=dict)  # MCC in and out of domain (CoLA)
 
     @property

@@ -14,9 +14,8 @@ import math
 import sys
 import time
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
-import psutil
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
@@ -31,34 +30,12 @@ from poolviz.training.data import Split, Task, batches
 from poolviz.training.evaluation import Evaluation, by_domain, confusion_matrix, matthews
 from poolviz.training.footprint import Footprint, footprint
 from poolviz.training.models import build_model
-from poolviz.training.plan import planned_steps
+from poolviz.training.plan import planned_steps, rate
+from poolviz.training.records import Progress, Recorder, epoch_row, peak_bytes, step_row
 
 RECORD_EVERY = 0.5  # seconds between two records within an epoch
 EVALUATION_BATCH = (256, 64)  # images, sentences
-WARM_UP = 0.1  # share of the steps in which a linear or one-cycle schedule rises
 ASKED = "asked to stop"
-
-
-class Recorder(Protocol):
-    """Where a run's records go."""
-
-    def metrics(self, row: dict[str, Any]) -> None:
-        """One line of the curve, flushed."""
-
-    def predictions(self, split: Split, found: Evaluation, facts: dict[str, Any]) -> None:
-        """What the model says of each example; replaces what was said before."""
-
-    def save(self, name: str, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Keep tensors and plain facts under a name: best, last, checkpoint."""
-
-    def load(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """What `save` kept, or None."""
-
-    def rewind(self, step: int) -> None:
-        """Forget the lines of the curve after a step: a resumed run says them again."""
-
-    def should_stop(self) -> bool:
-        """Whether somebody asked for an end; asked at each step, so it must be quick."""
 
 
 class DivergedError(RuntimeError):
@@ -69,19 +46,6 @@ class StoppedError(Exception):
     """Somebody asked for an end while a split was judged."""
 
 
-@dataclass
-class Progress:
-    """Where a run stands: with the weights and the optimizer's state, all that a resumed run needs."""
-
-    epoch: int = 0  # finished
-    step: int = 0  # optimizer steps taken
-    train_seconds: float = 0.0
-    eval_seconds: float = 0.0
-    best_loss: float = math.inf  # of validation
-    best_epoch: int = 0
-    stopped: str = ""  # why it ended before its last epoch
-
-
 @dataclass(frozen=True)
 class Outcome:
     """A finished run; an evaluation is None where the run was stopped before it."""
@@ -90,6 +54,7 @@ class Outcome:
     best: Evaluation | None  # of validation, by the model of the best epoch
     last: Evaluation | None  # by the model of the last epoch
     test: Evaluation | None  # by the model of the best epoch
+    fit: Evaluation | None  # of training examples, as many as validation has, by the model of the last epoch
     estimate: Footprint
     parameters: int  # that are learned
     peak_bytes: int  # of the device on CUDA, else of the process
@@ -117,7 +82,24 @@ def train(
         return loop.judge()
     except StoppedError:
         progress.stopped = ASKED
-        return loop.outcome(test=None)
+        return loop.outcome()
+
+
+class Clock:
+    """Seconds since it was made: by the clock, and of this process's threads on the CPU."""
+
+    def __init__(self) -> None:
+        self._started, self._before = time.perf_counter(), time.process_time()
+
+    @property
+    def seconds(self) -> float:
+        """By the clock."""
+        return time.perf_counter() - self._started
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of this process's threads."""
+        return time.process_time() - self._before
 
 
 class Loop:
@@ -152,17 +134,18 @@ class Loop:
         self.model.train()
         sums = torch.zeros(2, device=accelerator.device)  # loss and errors of all examples
         seen = 0
-        started = told = time.perf_counter()
-        before = progress.train_seconds
+        clock, told = Clock(), time.perf_counter()
+        before, before_cpu = progress.train_seconds, progress.train_cpu_seconds
         for chosen in batches(self.task.train, config.batch_size, torch.Generator().manual_seed(seed)):
             loss, count = self.step(chosen, sums)
             progress.step += 1
             seen += count
             now = time.perf_counter()
-            progress.train_seconds = before + now - started
+            progress.train_seconds = before + clock.seconds
+            progress.train_cpu_seconds = before_cpu + clock.cpu_seconds
             if now - told >= RECORD_EVERY or progress.step == 1:
                 told = now
-                self._record(_step_row(progress, _number(float(loss), progress), self.schedule))
+                self._record(step_row(progress, _number(float(loss), progress), self._learning_rate))
             progress.stopped = self._reason_to_stop()
             if progress.stopped:
                 break
@@ -202,8 +185,9 @@ class Loop:
         progress, found = self.progress, self.evaluate(self.task.validation)
         self.last = found
         progress.eval_seconds += found.seconds
+        progress.eval_cpu_seconds += found.cpu_seconds
         progress.epoch += 1
-        self._record(_epoch_row(progress, train_loss, train_error, found, self.schedule))
+        self._record(epoch_row(progress, train_loss, train_error, found, self._learning_rate))
         _number(found.loss, progress)
         if found.loss < progress.best_loss:
             progress.best_loss, progress.best_epoch, self.best = found.loss, progress.epoch, found
@@ -216,9 +200,10 @@ class Loop:
         self._save("checkpoint", self._checkpoint(), asdict(progress))
 
     def judge(self) -> Outcome:
-        """Judge the best epoch's model; the test set is touched here, once."""
+        """Judge the last and the best epoch's model; the test set is touched here, once."""
         self.accelerator.wait_for_everyone()
         self.last = self.last or self.evaluate(self.task.validation)  # a resumed run may have no epoch left
+        fit = self.evaluate(self.task.train.some(len(self.task.validation)))
         self._save("last", self._weights(), {"epoch": self.progress.epoch})
         kept = self.recorder.load("best")
         if kept is not None:
@@ -228,17 +213,17 @@ class Loop:
         if self.accelerator.is_main_process:
             facts = {"split": "test" if test else "validation", "epoch": self.progress.best_epoch}
             self.recorder.predictions(self.task.test if test else self.task.validation, test or self.best, facts)
-        return self.outcome(test)
+        return self.outcome(test, fit)
 
-    def outcome(self, test: Evaluation | None) -> Outcome:
+    def outcome(self, test: Evaluation | None = None, fit: Evaluation | None = None) -> Outcome:
         """What there is to say."""
         peak = peak_bytes()
-        return Outcome(self.progress, self.best, self.last, test, self.estimate, self.parameters, peak)
+        return Outcome(self.progress, self.best, self.last, test, fit, self.estimate, self.parameters, peak)
 
     @torch.no_grad()
     def evaluate(self, split: Split) -> Evaluation:
         """The model in eval mode on every example of a split; processes share the batches."""
-        accelerator, started = self.accelerator, time.perf_counter()
+        accelerator, clock = self.accelerator, Clock()
         self.model.eval()
         predictions = torch.zeros(len(split), dtype=torch.long, device=accelerator.device)
         confidence = torch.zeros(len(split), device=accelerator.device)
@@ -262,7 +247,8 @@ class Loop:
             confidence.cpu(),
             confusion,
             matthews(confusion),
-            time.perf_counter() - started,
+            clock.seconds,
+            clock.cpu_seconds,
             by_domain(predictions, split),
         )
 
@@ -321,6 +307,10 @@ class Loop:
             reason = broadcast_object_list([reason])[0]
         return reason
 
+    @property
+    def _learning_rate(self) -> float:
+        return self.schedule.get_last_lr()[0]
+
     def _record(self, row: dict[str, Any]) -> None:
         if self.accelerator.is_main_process:
             self.recorder.metrics(row)
@@ -339,25 +329,6 @@ class Loop:
         return tensors
 
 
-def rate(schedule: str, step: int, total: int) -> float:
-    """Share of the learning rate at a step: constant; linear up then down to 0; one-cycle, with a cosine down."""
-    if schedule == "constant":
-        return 1.0
-    rise = max(1, round(WARM_UP * total))
-    if step < rise:
-        return (step + 1) / rise
-    done = min(1.0, (step - rise) / max(1, total - rise))
-    return 1.0 - done if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
-
-
-def peak_bytes() -> int:
-    """Most memory so far: CUDA's own counter, else what the process holds (its resident set)."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    memory = psutil.Process().memory_info()
-    return getattr(memory, "peak_wset", memory.rss)
-
-
 def _arguments(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in batch.items() if name != "labels"}
 
@@ -368,39 +339,6 @@ def _number(loss: float, progress: Progress) -> float:
             f"The loss is no number any more (step {progress.step:,}): a smaller learning rate or clipping may help."
         )
     return loss
-
-
-def _step_row(progress: Progress, loss: float, schedule: LambdaLR) -> dict[str, Any]:
-    return {
-        "kind": "step",
-        "step": progress.step,
-        "epoch": progress.epoch,
-        "train_loss": loss,
-        "learning_rate": schedule.get_last_lr()[0],
-        "train_seconds": progress.train_seconds,
-        "peak_bytes": peak_bytes(),
-    }
-
-
-def _epoch_row(
-    progress: Progress, loss: float, error: float, validation: Evaluation, schedule: LambdaLR
-) -> dict[str, Any]:
-    return {
-        "kind": "epoch",
-        "step": progress.step,
-        "epoch": progress.epoch,
-        "train_loss": loss,
-        "train_error": error,
-        "validation_loss": validation.loss,
-        "validation_error": validation.error,
-        "validation_mcc": validation.mcc,
-        **{f"validation_{name}": value for name, value in validation.by_domain.items()},
-        "learning_rate": schedule.get_last_lr()[0],
-        "train_seconds": progress.train_seconds,
-        "eval_seconds": progress.eval_seconds,
-        "steps_per_second": progress.step / max(progress.train_seconds, 1e-9),
-        "peak_bytes": peak_bytes(),
-    }
 
 
 if __name__ == "__main__":

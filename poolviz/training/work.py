@@ -108,7 +108,7 @@ def summary(outcome: Outcome, task: Task) -> dict[str, Any]:
             if split is not None
         },
     }
-    for name in ("best", "last", "test"):
+    for name in ("best", "last", "test", "fit"):
         found: Evaluation | None = getattr(outcome, name)
         if found is not None:
             result[name] = {
@@ -116,6 +116,7 @@ def summary(outcome: Outcome, task: Task) -> dict[str, Any]:
                 "error": found.error,
                 "mcc": found.mcc,
                 "seconds": found.seconds,
+                "cpu_seconds": found.cpu_seconds,
                 "confusion": found.confusion.tolist(),
                 **found.by_domain,
             }
