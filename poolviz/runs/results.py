@@ -1,0 +1,255 @@
+"""What came out of ended runs, as numbers to compare: quick enough for hundreds of folders. Imports no torch.
+
+A folder that cannot be trusted is named with what is wrong with it, and everything else still shows.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from poolviz.runs import store
+from poolviz.runs.store import Run
+from poolviz.training.config import RunConfig
+from poolviz.training.folder import ENDED, read_job
+
+TAIL = 8192  # bytes at a curve's end that hold its last epoch
+SHIPPED, MINE, IMPORTED = "shipped", "mine", "imported"  # where a run came from
+ORIGINS = (SHIPPED, MINE, IMPORTED)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure of a run."""
+
+    name: str
+    label: str
+    unit: str  # "%", "s", "MB", or "" for plain numbers; as it is shown
+    better: str  # "low", "high", or "" where neither is
+    about: str
+    text: bool | None = None  # of text tasks alone, of image tasks alone, of both
+    scale: float = 1.0  # what the kept figure is multiplied by to be shown in its unit
+
+
+MEASURES = {
+    measure.name: measure
+    for measure in (
+        Measure("test_error", "Test error", "%", "low", "wrong share of the test set, best epoch's model", False, 100),
+        Measure("validation_error", "Validation error", "%", "low", "wrong share, best epoch's model", None, 100),
+        Measure("last_mcc", "MCC, last epoch", "", "high", "Matthews correlation after the last epoch", True),
+        Measure("validation_mcc", "MCC, best epoch", "", "high", "of the epoch of least validation loss", True),
+        Measure("test_mcc", "Test MCC", "", "high", "Matthews correlation on the test set", True),
+        Measure("mcc_in_domain", "MCC in domain", "", "high", "best epoch, sentences like those trained on", True),
+        Measure("mcc_out_of_domain", "MCC out of domain", "", "high", "best epoch, sentences of other sources", True),
+        Measure("test_loss", "Test loss", "", "low", "cross-entropy, best epoch's model", False),
+        Measure("validation_loss", "Validation loss", "", "low", "cross-entropy, least of all epochs"),
+        Measure("last_loss", "Validation loss, last epoch", "", "low", "cross-entropy after the last epoch"),
+        Measure("fit_loss", "Training loss, judged", "", "low", "training examples in eval mode after the last epoch"),
+        Measure("fit_error", "Training error, judged", "%", "low", "as the loss beside it: without dropout", None, 100),
+        Measure("train_loss", "Training loss, as trained", "", "low", "mean over the last epoch, with dropout and draws"),
+        Measure("gap", "Generalisation gap", "", "low", "validation loss less judged training loss, last epoch"),
+        Measure("train_time", "Training time an epoch", "s", "low", "CPU seconds on a CPU, the clock's on a GPU"),
+        Measure("eval_time", "Validation time a pass", "s", "low", "CPU seconds on a CPU, the clock's on a GPU"),
+        Measure("predict_time", "Prediction time", "s", "low", "the whole test set, or for CoLA the validation set"),
+        Measure("peak_bytes", "Memory, measured", "MB", "low", "the process, or the GPU's own counter", None, 1e-6),
+        Measure("estimated_bytes", "Memory, estimated", "MB", "low", "activations of a batch and parameters", None, 1e-6),
+        Measure("parameters", "Parameters", "", "low", "learned numbers"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """An ended run."""
+
+    run: Run
+    origin: str
+    config: RunConfig
+    state: str
+    hardware: str
+    values: dict[str, float]  # by measure, in the units that are kept; what is not known is left out
+    created: float = 0.0
+    early: str = ""  # why a completed run took fewer epochs than it was to have
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The folder's."""
+        return self.run.name
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A folder that was skipped."""
+
+    name: str
+    why: str  # one sentence
+
+
+def read(run: Run) -> Result | None:
+    """An ended run's figures; None for one that goes on; ValueError, one sentence, for what cannot be trusted."""
+    config = run.config
+    status = run.status
+    if status["state"] not in ENDED:
+        return None
+    environment = _object(run.folder / "environment.json", needed=status["state"] == "completed")
+    summary = _object(run.folder / "summary.json", needed=status["state"] == "completed")
+    device = str(environment.get("device", "unknown"))
+    start, last = ends_of(run.folder / "metrics.jsonl", needed=status["state"] == "completed")
+    progress = _part(summary, "progress")
+    stopped = progress.get("stopped")
+    return Result(
+        run,
+        origin(run),
+        config,
+        status["state"],
+        hardware(environment),
+        _values(summary, start, last, cpu=device == "CPU"),
+        run.created,
+        stopped if isinstance(stopped, str) else "",
+        {str(name): str(value) for name, value in _part(environment, "versions").items()},
+    )
+
+
+def read_all(runs: list[Run] | None = None) -> tuple[list[Result], list[Damaged]]:
+    """Every ended run here, users' newest first and then those shipped, and what had to be skipped."""
+    found: list[Result] = []
+    damaged: list[Damaged] = []
+    for run in store.all_runs() if runs is None else runs:
+        try:
+            result = read(run)
+        except ValueError as error:
+            damaged.append(Damaged(run.name, str(error)))
+            continue
+        if result is not None:
+            found.append(result)
+    return found, damaged
+
+
+def origin(run: Run) -> str:
+    """Where a run came from."""
+    if run.folder.parent == store.SHIPPED:
+        return SHIPPED
+    return IMPORTED if read_job(run.folder).get("by") == "import" else MINE
+
+
+def hardware(environment: dict[str, Any]) -> str:
+    """The device in a few words: what a time may be compared within."""
+    device = str(environment.get("device") or "unknown device")
+    if device != "CPU":
+        return device
+    threads = environment.get("threads")
+    processor = str(environment.get("processor") or "").replace("(R)", "").replace("(TM)", "").replace(" Processor", "")
+    said = f"CPU {' '.join(processor.split())}".strip()
+    return f"{said}, {threads} thread{'' if threads == 1 else 's'}" if isinstance(threads, int) else said
+
+
+def _object(path: Path, needed: bool) -> dict[str, Any]:
+    """One JSON object of finite numbers; ValueError, one sentence, for anything else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+    except FileNotFoundError:
+        if not needed:
+            return {}
+        raise ValueError(f"{path.name} is missing.") from None
+    except (OSError, UnicodeDecodeError):
+        raise ValueError(f"{path.name} cannot be read.") from None
+    except _NoNumberError:
+        raise ValueError(f"{path.name} holds a figure that is no number.") from None
+    except (ValueError, RecursionError):
+        raise ValueError(f"{path.name} is torn: it is no JSON.") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} must be one JSON object.")
+    return content
+
+
+class _NoNumberError(Exception):
+    """NaN or an infinity in JSON."""
+
+
+def _no_number(text: str) -> float:
+    raise _NoNumberError(text)
+
+
+def ends_of(path: Path, needed: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """First line and last epoch's line of a curve, each empty where there is none; ValueError where it is missing."""
+    try:
+        with path.open("rb") as file:
+            first = file.readline(TAIL)
+            file.seek(max(0, path.stat().st_size - TAIL))
+            tail = file.read().split(b"\n")
+    except OSError:
+        if not needed:
+            return {}, {}
+        raise ValueError(f"{path.name} is missing.") from None
+    epochs = (row for row in map(_line, reversed(tail)) if row.get("kind") == "epoch")
+    last = next(epochs, {})
+    if needed and not last:
+        raise ValueError(f"{path.name} ends without an epoch.")
+    return _line(first), last
+
+
+def _line(line: bytes) -> dict[str, Any]:
+    """A line of a curve; empty for a torn one."""
+    try:
+        row = json.loads(line, parse_constant=_no_number)
+    except _NoNumberError:
+        raise ValueError("metrics.jsonl holds a figure that is no number.") from None
+    except (ValueError, RecursionError):
+        return {}
+    return row if isinstance(row, dict) else {}
+
+
+def _part(summary: dict[str, Any], name: str) -> dict[str, Any]:
+    part = summary.get(name, {})
+    if not isinstance(part, dict):
+        raise ValueError(f"summary.json must hold an object under {name!r}.")
+    return part
+
+
+def _values(
+    summary: dict[str, Any], start: dict[str, Any], epoch: dict[str, Any], cpu: bool
+) -> dict[str, float]:
+    best, last, test, fit = (_part(summary, name) for name in ("best", "last", "test", "fit"))
+    clock = "cpu_seconds" if cpu else "seconds"
+    epochs = epoch.get("epoch")
+    predicted = test or last or best
+
+    def an_epoch(name: str) -> Any:
+        spent = epoch.get(name)
+        return spent / epochs if _is_number(spent) and _is_number(epochs) and epochs else None
+
+    known = {
+        "test_error": test.get("error"),
+        "test_mcc": test.get("mcc"),
+        "test_loss": test.get("loss"),
+        "validation_error": best.get("error"),
+        "validation_mcc": best.get("mcc"),
+        "validation_loss": best.get("loss"),
+        "mcc_in_domain": best.get("mcc_in_domain"),
+        "mcc_out_of_domain": best.get("mcc_out_of_domain"),
+        "last_mcc": last.get("mcc"),
+        "last_loss": last.get("loss"),
+        "fit_loss": fit.get("loss"),
+        "fit_error": fit.get("error"),
+        "train_loss": epoch.get("train_loss"),
+        "train_time": an_epoch(f"train_{clock}"),
+        "eval_time": an_epoch(f"eval_{clock}"),
+        "predict_time": predicted.get(clock),
+        "peak_bytes": summary.get("peak_bytes"),
+        "estimated_bytes": summary.get("estimated_bytes", start.get("estimated_bytes")),
+        "parameters": summary.get("parameters", start.get("parameters")),
+    }
+    if _is_number(last.get("loss")) and _is_number(fit.get("loss")):
+        known["gap"] = last["loss"] - fit["loss"]
+    wrong = [name for name, value in known.items() if value is not None and not _is_number(value)]
+    if wrong:
+        raise ValueError(f"{MEASURES[wrong[0]].label} is no number.")
+    return {name: float(value) for name, value in known.items() if value is not None}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
