@@ -63,7 +63,7 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Result:
-    """An ended run."""
+    """A run that has ended, or goes on: then its figures are those of its last epoch."""
 
     run: Run
     origin: str
@@ -72,6 +72,7 @@ class Result:
     hardware: str
     values: dict[str, float]  # by measure, in the units that are kept; what is not known is left out
     created: float = 0.0
+    epoch: int = 0  # finished
     early: str = ""  # why a completed run took fewer epochs than it was to have
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -89,44 +90,62 @@ class Damaged:
     why: str  # one sentence
 
 
-def read(run: Run) -> Result | None:
-    """An ended run's figures; None for one that goes on; ValueError, one sentence, for what cannot be trusted."""
+def read(run: Run) -> Result:
+    """A run's figures; ValueError, one sentence, for a folder that cannot be trusted."""
     config = run.config
-    status = run.status
-    if status["state"] not in ENDED:
-        return None
-    environment = _object(run.folder / "environment.json", needed=status["state"] == "completed")
-    summary = _object(run.folder / "summary.json", needed=status["state"] == "completed")
+    state = run.state
+    completed = state == "completed"
+    environment = _object(run.folder / "environment.json", needed=completed)
+    summary = _object(run.folder / "summary.json", needed=completed)
     device = str(environment.get("device", "unknown"))
-    start, last = ends_of(run.folder / "metrics.jsonl", needed=status["state"] == "completed")
-    progress = _part(summary, "progress")
-    stopped = progress.get("stopped")
+    start, last = ends_of(run.folder / "metrics.jsonl", needed=completed)
+    stopped = _part(summary, "progress").get("stopped")
+    epoch = last.get("epoch")
     return Result(
         run,
         origin(run),
         config,
-        status["state"],
+        state,
         hardware(environment),
         _values(summary, start, last, cpu=device == "CPU"),
         run.created,
+        int(epoch) if _is_number(epoch) else 0,
         stopped if isinstance(stopped, str) else "",
         {str(name): str(value) for name, value in _part(environment, "versions").items()},
     )
 
 
-def read_all(runs: list[Run] | None = None) -> tuple[list[Result], list[Damaged]]:
-    """Every ended run here, users' newest first and then those shipped, and what had to be skipped."""
-    found: list[Result] = []
-    damaged: list[Damaged] = []
-    for run in store.all_runs() if runs is None else runs:
+class Shelf:
+    """Every run here, each folder read once until its status changes: a page asks again and again."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[int, Result | Damaged]] = {}
+
+    def read_all(self) -> tuple[list[Result], list[Damaged]]:
+        """Users' runs, the newest first, then those shipped; and what had to be skipped."""
+        known: dict[Path, tuple[int, Result | Damaged]] = {}
+        for run in store.unsorted_runs():
+            known[run.folder] = self._look_at(run)
+        self._known = known  # in one step: other visitors read it meanwhile
+        found = [one for _, one in known.values()]
+        results = sorted(
+            (one for one in found if isinstance(one, Result)),
+            key=lambda one: (one.origin == SHIPPED, -one.created, one.name),
+        )
+        return results, [one for one in found if isinstance(one, Damaged)]
+
+    def _look_at(self, run: Run) -> tuple[int, Result | Damaged]:
         try:
-            result = read(run)
+            told = (run.folder / "status.json").stat().st_mtime_ns  # the last file that a run writes
+        except OSError:
+            told = -1
+        before = self._known.get(run.folder)
+        if before is not None and before[0] == told and getattr(before[1], "state", "") in ENDED:
+            return before
+        try:
+            return told, read(run)
         except ValueError as error:
-            damaged.append(Damaged(run.name, str(error)))
-            continue
-        if result is not None:
-            found.append(result)
-    return found, damaged
+            return told, Damaged(run.name, str(error))
 
 
 def origin(run: Run) -> str:
@@ -214,6 +233,9 @@ def _values(
     summary: dict[str, Any], start: dict[str, Any], epoch: dict[str, Any], cpu: bool
 ) -> dict[str, float]:
     best, last, test, fit = (_part(summary, name) for name in ("best", "last", "test", "fit"))
+    if not best and not last:  # it goes on: what its last epoch said
+        told = {"loss": "validation_loss", "error": "validation_error", "mcc": "validation_mcc"}
+        best = last = {name: epoch[field] for name, field in told.items() if epoch.get(field) is not None}
     clock = "cpu_seconds" if cpu else "seconds"
     epochs = epoch.get("epoch")
     predicted = test or last or best
