@@ -6,7 +6,6 @@ A folder that cannot be trusted is named with what is wrong with it, and everyth
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from poolviz.training.config import RunConfig
 from poolviz.training.folder import ENDED, read_job
 
 TAIL = 8192  # bytes at a curve's end that hold its last epoch
+MOST = 1e100  # beyond it is no figure of a run
 SHIPPED, MINE, IMPORTED = "shipped", "mine", "imported"  # where a run came from
 ORIGINS = (SHIPPED, MINE, IMPORTED)
 
@@ -49,13 +49,17 @@ MEASURES = {
         Measure("last_loss", "Validation loss, last epoch", "", "low", "cross-entropy after the last epoch"),
         Measure("fit_loss", "Training loss, judged", "", "low", "training examples in eval mode after the last epoch"),
         Measure("fit_error", "Training error, judged", "%", "low", "as the loss beside it: without dropout", None, 100),
-        Measure("train_loss", "Training loss, as trained", "", "low", "mean over the last epoch, with dropout and draws"),
+        Measure(
+            "train_loss", "Training loss, as trained", "", "low", "mean over the last epoch, with dropout and draws"
+        ),
         Measure("gap", "Generalisation gap", "", "low", "validation loss less judged training loss, last epoch"),
         Measure("train_time", "Training time an epoch", "s", "low", "CPU seconds on a CPU, the clock's on a GPU"),
         Measure("eval_time", "Validation time a pass", "s", "low", "CPU seconds on a CPU, the clock's on a GPU"),
         Measure("predict_time", "Prediction time", "s", "low", "the whole test set, or for CoLA the validation set"),
         Measure("peak_bytes", "Memory, measured", "MB", "low", "the process, or the GPU's own counter", None, 1e-6),
-        Measure("estimated_bytes", "Memory, estimated", "MB", "low", "activations of a batch and parameters", None, 1e-6),
+        Measure(
+            "estimated_bytes", "Memory, estimated", "MB", "low", "activations of a batch and parameters", None, 1e-6
+        ),
         Measure("parameters", "Parameters", "", "low", "learned numbers"),
     )
 }
@@ -99,8 +103,11 @@ def read(run: Run) -> Result:
     summary = _object(run.folder / "summary.json", needed=completed)
     device = str(environment.get("device", "unknown"))
     start, last = ends_of(run.folder / "metrics.jsonl", needed=completed)
-    stopped = _part(summary, "progress").get("stopped")
+    progress = _part(summary, "progress")
+    stopped = progress.get("stopped")
     epoch = last.get("epoch")
+    if completed and _is_number(progress.get("epoch")) and epoch != progress["epoch"]:
+        raise ValueError("metrics.jsonl ends before the last epoch.")
     return Result(
         run,
         origin(run),
@@ -111,7 +118,7 @@ def read(run: Run) -> Result:
         run.created,
         int(epoch) if _is_number(epoch) else 0,
         stopped if isinstance(stopped, str) else "",
-        {str(name): str(value) for name, value in _part(environment, "versions").items()},
+        {str(name): str(value) for name, value in _part(environment, "versions", "environment.json").items()},
     )
 
 
@@ -222,16 +229,14 @@ def _line(line: bytes) -> dict[str, Any]:
     return row if isinstance(row, dict) else {}
 
 
-def _part(summary: dict[str, Any], name: str) -> dict[str, Any]:
-    part = summary.get(name, {})
+def _part(content: dict[str, Any], name: str, file: str = "summary.json") -> dict[str, Any]:
+    part = content.get(name, {})
     if not isinstance(part, dict):
-        raise ValueError(f"summary.json must hold an object under {name!r}.")
+        raise ValueError(f"{file} must hold an object under {name!r}.")
     return part
 
 
-def _values(
-    summary: dict[str, Any], start: dict[str, Any], epoch: dict[str, Any], cpu: bool
-) -> dict[str, float]:
+def _values(summary: dict[str, Any], start: dict[str, Any], epoch: dict[str, Any], cpu: bool) -> dict[str, float]:
     best, last, test, fit = (_part(summary, name) for name in ("best", "last", "test", "fit"))
     if not best and not last:  # it goes on: what its last epoch said
         told = {"loss": "validation_loss", "error": "validation_error", "mcc": "validation_mcc"}
@@ -274,4 +279,5 @@ def _values(
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Finite, and small enough that sums of squares are."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST

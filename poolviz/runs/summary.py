@@ -86,7 +86,7 @@ def labels(configs: list[RunConfig], names: dict[str, str]) -> list[str]:
     told = []
     for config in configs:
         parts = [names.get(config.pooling, config.pooling)]
-        parts += [_said(name, getattr(config, name)) for name in varying if name != "pooling"]
+        parts += [said(name, getattr(config, name)) for name in varying if name != "pooling"]
         told.append(" · ".join(parts))
     # the same run twice is told by its place
     return [
@@ -95,7 +95,8 @@ def labels(configs: list[RunConfig], names: dict[str, str]) -> list[str]:
     ]
 
 
-def _said(name: str, value: Any) -> str:
+def said(name: str, value: Any) -> str:
+    """A setting in words."""
     words = name.replace("_", " ")
     if isinstance(value, bool):
         return words if value else f"no {words}"
