@@ -14,6 +14,13 @@ def train() -> None:
     page()
 
 
+def compare() -> None:
+    """The fourth page, loaded as the third is."""
+    from poolviz.pages.compare import page
+
+    page()
+
+
 st.navigation(
     [
         st.Page(
@@ -21,6 +28,7 @@ st.navigation(
         ),
         st.Page(sentences.page, title="Sentences", icon=":material/notes:", url_path="sentences"),
         st.Page(train, title="Train", icon=":material/trending_down:", url_path="train"),
+        st.Page(compare, title="Compare", icon=":material/leaderboard:", url_path="compare"),
     ],
     position="top",
 ).run()

@@ -14,6 +14,9 @@ from poolviz.pages import link
 from poolviz.pages.components import mount_pad
 from poolviz.pages.parameters import INPUTS, MAPS, SIZES, bounds
 from poolviz.pages.show import plain
+from poolviz.pooling import POOLINGS
+from poolviz.runs import networks, store
+from poolviz.runs.store import Run
 
 MAP_NAMES = {"image": "the image itself", "edges": "edge filters", "gabor": "Gabor filters"}
 # One at a time: thirty large uploads decoded at once would fill the memory, thirty downloads the line. Two locks,
@@ -159,6 +162,8 @@ def _drawing() -> tuple[Picture, tuple, str]:
 def choose_map(picture: Picture, key: tuple) -> tuple[FeatureMap, str]:
     """Widgets for the feature map and what it is called; a network that is missing keeps the image itself."""
     kind = st.selectbox("Feature map", list(MAPS), format_func=MAPS.get, **bounds("map"))
+    if kind == "trained":
+        return _trained_map(picture, key)
     relu, model, layer = True, "", ""
     if kind in ("edges", "gabor"):
         relu = st.toggle("ReLU (keep what is above 0)", **bounds("relu"))
@@ -171,6 +176,39 @@ def choose_map(picture: Picture, key: tuple) -> tuple[FeatureMap, str]:
     except InputError as error:
         st.error(plain(str(error)), icon=":material/error:")
         return _map("image", True, "", "", picture, key), MAP_NAMES["image"]
+
+
+def _trained_map(picture: Picture, key: tuple) -> tuple[FeatureMap, str]:
+    """A layer of a CNN that a run has trained; the image itself where none is here or the picture is too small."""
+    known = {run.name: run for run in networks.at_hand()}
+    if not known:
+        st.info("No trained CNN is here; the image itself is shown. The page Train keeps weights where it is asked to.")
+        return _map("image", True, "", "", picture, key), MAP_NAMES["image"]
+    if st.session_state["trained"] not in known:
+        link.replace("trained", next(iter(known)))
+    name = st.selectbox("Trained with", list(known), format_func=lambda each: _told(known[each]), **bounds("trained"))
+    stage = st.selectbox("Layer", list(networks.LAYERS), format_func=networks.LAYERS.get, **bounds("conv"))
+    try:
+        return _trained(name, stage, picture, key), f"{_told(known[name])}, {networks.LAYERS[stage].lower()}"
+    except (InputError, ValueError) as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return _map("image", True, "", "", picture, key), MAP_NAMES["image"]
+
+
+def _told(run: Run) -> str:
+    pooling = POOLINGS[run.config.pooling].label if run.config.pooling in POOLINGS else run.config.pooling
+    return f"{pooling}, {run.config.task}, seed {run.config.seed}"
+
+
+@st.cache_data(max_entries=256, max_size="256MB", show_spinner=False)
+def _trained(name: str, stage: str, _picture: Picture, picture_key: tuple) -> FeatureMap:
+    run = store.find(name)
+    if run is None:
+        raise InputError(f"The run {name} is not here (any more).")
+    plane = features.luminance(_picture)
+    low, high = float(plane.min()), float(plane.max())
+    values = networks.layer_map(run, (plane - low) / ((high - low) or 1.0), stage)  # what it was trained on is 0..1
+    return FeatureMap(values, tuple(f"channel {number}" for number in range(len(values))))
 
 
 def _network() -> tuple[str, str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
 from poolviz.charts.stage import Stage
+
+File = tuple[str, str, str, Callable[[], bytes]]  # label, file name, MIME type, what makes it
 
 
 def _picture(stage: Stage, kind: str) -> bytes:
@@ -26,15 +28,18 @@ def stage_menu(stage: Stage) -> None:
     download_menu(lambda kind: _picture(stage, kind), lambda: _numbers(stage))
 
 
-def download_menu(picture: Callable[[str], bytes], numbers: Callable[[], bytes]) -> None:
+def download_menu(
+    picture: Callable[[str], bytes] | None, numbers: Callable[[], bytes], more: Sequence[File] = ()
+) -> None:
     """Files are made when they are asked for, not at each run; only then is Altair imported.
 
-    `picture` makes "png" or "svg" bytes, `numbers` CSV.
+    `picture` makes "png" or "svg" bytes and is None where there is nothing to draw, `numbers` CSV.
     """
+    files: list[File] = []
+    if picture is not None:
+        files.append(("Picture (PNG)", "poolviz.png", "image/png", lambda: picture("png")))
+        files.append(("Picture (SVG)", "poolviz.svg", "image/svg+xml", lambda: picture("svg")))
+    files.append(("Numbers (CSV)", "poolviz.csv", "text/csv", numbers))
     with st.popover("Save", icon=":material/download:", width="stretch"):
-        for label, name, mime, make in (
-            ("Picture (PNG)", "poolviz.png", "image/png", lambda: picture("png")),
-            ("Picture (SVG)", "poolviz.svg", "image/svg+xml", lambda: picture("svg")),
-            ("Numbers (CSV)", "poolviz.csv", "text/csv", numbers),
-        ):
+        for label, name, mime, make in (*files, *more):
             st.download_button(label, make, name, mime, on_click="ignore", width="stretch")

@@ -8,6 +8,7 @@ from poolviz.inputs import images, models
 from poolviz.pages import link
 from poolviz.pages.link import Param
 from poolviz.pooling import POOLINGS
+from poolviz.runs.networks import LAYERS
 
 MOST_OPERATORS = 4
 SIZES = (28, 56, 112)
@@ -28,6 +29,7 @@ MAPS = {
     "image": "The image itself",
     "edges": "Edge filters (8)",
     "gabor": "Gabor filters (32)",
+    "trained": "A CNN trained with a pooling",
     "network": "A network's layer",
 }
 LENSES = {
@@ -68,6 +70,8 @@ PARAMS: dict[str, Param] = {
     "relu": link.flag(True),
     "model": link.text(link.choice("", models.MODELS).parse, str),
     "layer": link.text(str, str),
+    "trained": link.text(str, str),
+    "conv": link.choice("conv2", tuple(LAYERS)),
     "channel": link.whole(0, 0, 9999),
     "operators": link.several(("max", "average", "stochastic"), OPERATORS, MOST_OPERATORS),
     "kernel": link.whole(2, 1, 8),

@@ -5,5 +5,6 @@ summary.py tables over runs
 jobs.py    runs are asked for, wait, go on, are stopped; what an app left behind is found again
 queue.py   Dask: embedded in the app, or a cluster; attending.py sees a run's process to its end
 standby.py the process that waits warm for the next run, and measures how long one would take
-commands.py foreground.py sweep.py    python -m poolviz train | sweep
+arrival.py a run from somebody else, as a zip; received.py and pages_of_parquet.py check what is in it
+commands.py foreground.py sweep.py ship.py    python -m poolviz train | sweep | ship
 """

@@ -1,7 +1,7 @@
-"""The options of `python -m poolviz train` and `sweep`, the configurations they give, and the line that gives one.
+"""The options of `python -m poolviz train | sweep | ship`, the configurations they give, and the line that gives one.
 
 The options are RunConfig's fields; one that is added there wants a word in HELP. Imports nothing heavy, so that --help
-answers at once. What the commands do is in foreground.py and sweep.py.
+answers at once. What the commands do is in foreground.py, sweep.py and ship.py.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import shlex
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, NoReturn
 
 from poolviz.runs.summary import changed
@@ -82,10 +83,17 @@ SWEEP_EXAMPLES = """examples:
   python -m poolviz sweep --task cola --poolings cls,mean-max,softmax-stochastic --seeds 0-4
       do them; after Ctrl-C or a power cut the same line goes on
   python -m poolviz sweep --task mnist --poolings max,average --learning-rates 1e-3,3e-3 --workers 2
+  python -m poolviz sweep @sweep.txt --workers 2
+      read options from a file: some words a line, # begins a comment
 
 Runs are folders in POOLVIZ_RUNS, else in runs/. A completed run there, or in pretrained/, with the same configuration
 is not done again. With POOLVIZ_SCHEDULER=tcp://HOST:PORT the runs go to that Dask cluster.
 Exit code: 0 all completed, 1 some failed, 2 nothing was started, 130 stopped."""
+SHIP_EXAMPLES = """examples:
+  python -m poolviz ship mnist-max-s0-20260102-101112-ab12
+  python -m poolviz ship runs/mnist-* --weights
+
+Exit code: 0 all are in pretrained/, 2 some cannot be shipped."""
 MOST_RUNS = 10_000  # of a sweep: more is a slip of the keyboard
 
 
@@ -98,6 +106,26 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End with exit code 2."""
         self.exit(REFUSED, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Where words may come from files (@FILE): refuse one that is missing, or no text, before any is taken."""
+        for word in args or ():
+            if self.fromfile_prefix_chars and word.startswith("@"):
+                try:
+                    Path(word[1:]).read_text(encoding="utf-8")
+                except (OSError, ValueError):
+                    self.error(f"there is no text file {word[1:][:160]!r} to read options from")
+        return super().parse_known_args(args, namespace)
+
+    def convert_arg_line_to_args(self, arg_line: str) -> list[str]:
+        """The words of a file's line, quoted as in a shell where need be; # begins a comment."""
+        try:
+            words = shlex.split(re.sub(r"(^|\s)#.*", "", arg_line))
+        except ValueError:
+            self.error(f"a quotation mark has no partner in {arg_line.strip()[:60]!r}")
+        if any(word.startswith("@") for word in words):
+            self.error(f"a file of options names no other file: {arg_line.strip()[:60]!r}")
+        return words
 
 
 def refuse(command: str, error: object) -> int:
@@ -134,8 +162,9 @@ def add_sweep(commands: Any) -> None:
         help="train all combinations of poolings and seeds, here or on a Dask cluster",
         description="Trains every combination of poolings, seeds and learning rates, and skips what is done.\n"
         "Every other option is that of train and holds for all runs.",
-        usage="%(prog)s [--task NAME] --poolings A,B [--seeds 0-4] [OPTION ...]",
+        usage="%(prog)s [@FILE] [--task NAME] --poolings A,B [--seeds 0-4] [OPTION ...]",
         epilog=SWEEP_EXAMPLES,
+        fromfile_prefix_chars="@",
     )
     group = parser.add_argument_group("combinations")
     group.add_argument("--poolings", metavar="A,B", type=_list_of(str), help="operators, with commas between them")
@@ -149,6 +178,20 @@ def add_sweep(commands: Any) -> None:
     group.add_argument("--no-weights", action="store_true", help="keep curves and figures, not the trained weights")
     group.add_argument("--dry-run", action="store_true", help="print what is done and what would be; start nothing")
     add_fields(parser, leave_out=("pooling", "seed", "learning_rate"))
+
+
+def add_ship(commands: Any) -> None:
+    """Add `ship` to the commands."""
+    parser = commands.add_parser(
+        "ship",
+        help="put completed runs into pretrained/, small and without private facts",
+        description="Copies completed runs into pretrained/, which comes with the project.\n"
+        "No host, log or name of who asked goes along. What is there already stays.",
+        epilog=SHIP_EXAMPLES,
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="name or folder of a completed run")
+    words = "the best epoch's weights too, in half precision where they make as many errors on the test set"
+    parser.add_argument("--weights", action="store_true", help=words)
 
 
 def add_download(parser: Any) -> None:

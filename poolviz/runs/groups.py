@@ -165,9 +165,7 @@ def titles(groups: Sequence[Group], names: Mapping[str, str]) -> list[str]:
     told = []
     for g in groups:
         parts = [names.get(g.config.pooling, g.config.pooling)]
-        parts += [
-            said(name, getattr(g.config, name)) for name in varying if getattr(g.config, name) != usual[name]
-        ]
+        parts += [said(name, getattr(g.config, name)) for name in varying if getattr(g.config, name) != usual[name]]
         parts += [g.hardware] if g.hardware != machine else []
         told.append(" · ".join(parts))
     # two poolings' own settings may hide one another: then the groups' numbers tell

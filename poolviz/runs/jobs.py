@@ -27,7 +27,20 @@ from poolviz.training.config import RunConfig
 from poolviz.training.folder import STOP, replace_json, signs_of_life
 from poolviz.training.work import sentence
 
-__all__ = ["Limits", "attend", "close", "estimate", "limited", "limits", "place", "recover", "resume", "stop", "submit", "warm"]
+__all__ = [
+    "Limits",
+    "attend",
+    "close",
+    "estimate",
+    "limited",
+    "limits",
+    "place",
+    "recover",
+    "resume",
+    "stop",
+    "submit",
+    "warm",
+]
 
 PAGE = "page"  # who asks for runs here; a command's runs belong to the command
 ESTIMATE = 20.0  # seconds to an estimate, the start of the process that measures included
@@ -70,9 +83,7 @@ def limited(config: RunConfig, most: Limits) -> RunConfig:
     return replace(config, max_steps=steps, max_seconds=float(seconds))
 
 
-def submit(
-    configs: Sequence[RunConfig], visitor: str = "", keep_weights: bool = True, by: str = PAGE
-) -> list[Run]:
+def submit(configs: Sequence[RunConfig], visitor: str = "", keep_weights: bool = True, by: str = PAGE) -> list[Run]:
     """Queue runs in this order, all or none. A page's are held to the limits, and its oldest ended ones make room.
 
     ValueError, one sentence that says what to do, for a configuration that no run could use, for too many runs, for

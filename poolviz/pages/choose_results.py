@@ -1,0 +1,165 @@
+"""Sidebar of the comparing page: which runs are compared -> groups of them, and what was reported of the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from poolviz.pages import link
+from poolviz.pages.compare_parameters import HELD_OUT, ORIGIN_NAMES, REPORTED, key
+from poolviz.pages.parameters import bounds
+from poolviz.pages.train_parameters import TASK_NAMES, colour_of, label_of
+from poolviz.pooling import POOLINGS
+from poolviz.runs.groups import Group, group, titles
+from poolviz.runs.reported import Reported, reported
+from poolviz.runs.results import Damaged, Result, Shelf
+
+ANY = "all"  # machines
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the page compares."""
+
+    task: str
+    groups: tuple[Group, ...]  # completed runs first, then those that go on
+    names: tuple[str, ...]  # a title each
+    colours: tuple[str, ...]
+    reported: tuple[Reported, ...]
+    damaged: tuple[Damaged, ...]
+    everything: tuple[Group, ...]  # all completed runs on this server: claims choose among them
+
+    @property
+    def completed(self) -> list[Group]:
+        """Those whose runs have ended."""
+        return [each for each in self.groups if each.state == "completed"]
+
+    def name_of(self, one: Group) -> str:
+        """A group's title."""
+        return self.names[self.identities.index(one.identity)]
+
+    def colour_of(self, one: Group) -> str:
+        """A group's colour."""
+        return self.colours[self.identities.index(one.identity)]
+
+    @property
+    def identities(self) -> list[str]:
+        """Of the groups."""
+        return [each.identity for each in self.groups]
+
+
+@st.cache_resource(show_spinner=False)
+def shelf() -> Shelf:
+    """One for all visitors: what was read once is not read again."""
+    return Shelf()
+
+
+def size_name(size: str) -> str:
+    """Which training set, in words."""
+    if size == HELD_OUT:
+        return "nine tenths, judged on the rest"
+    return "all" if size == "0" else f"{int(size):,}"
+
+
+def size(result: Result) -> str:
+    """Which training set a run had."""
+    return HELD_OUT if result.config.held_out else str(result.config.train_limit)
+
+
+def choose_results() -> Selection:
+    """Widgets; the runs that fit."""
+    results, damaged = shelf().read_all()
+    shown = [result for result in results if result.state in ("completed", "running")]
+    counts = Counter(result.config.task for result in shown)
+    task = st.selectbox(
+        "Task",
+        list(TASK_NAMES),
+        format_func=lambda name: f"{TASK_NAMES[name]}: {counts[name]} runs",
+        **bounds(key("task")),
+    )
+    of_task = [result for result in shown if result.config.task == task]
+    wanted = _sized(of_task)
+    wanted = _pooled(wanted)
+    wanted = _on_machine(wanted)
+    origins = st.pills(
+        "From",
+        list(ORIGIN_NAMES),
+        selection_mode="multi",
+        format_func=ORIGIN_NAMES.get,
+        help="Shipped with poolviz, made on this server, brought as a zip, or a report's own figures.",
+        **bounds(key("origins")),
+    )
+    wanted = [result for result in wanted if result.origin in origins]
+    ended, live = (sorted(group(wanted, state), key=_order) for state in ("completed", "running"))
+    groups = (*ended, *live)
+    return Selection(
+        task,
+        groups,
+        (*_titles(ended), *map(_live, live, _titles(live))),
+        tuple(colour_of(each.config.pooling) for each in groups),
+        reported(task) if REPORTED in origins and st.session_state[key("size")] in (None, "0") else (),
+        tuple(damaged),
+        tuple(group(results)),
+    )
+
+
+def _order(one: Group) -> tuple:
+    """As poolings are listed everywhere, the larger budget first."""
+    known = list(POOLINGS)
+    place = known.index(one.config.pooling) if one.config.pooling in known else len(known)
+    return place, one.config.linear_tanh, -one.config.epochs, one.config.learning_rate, one.hardware
+
+
+def _titles(groups: list[Group]) -> list[str]:
+    return titles(groups, {each.config.pooling: label_of(each.config.pooling) for each in groups})
+
+
+def _live(one: Group, title: str) -> str:
+    return f"{title} (live: epoch {one.results[0].epoch} of {one.config.epochs})"
+
+
+def _sized(results: list[Result]) -> list[Result]:
+    """Runs on one training set are compared: another one is another question."""
+    counts = Counter(map(size, results))
+    options = sorted(counts, key=lambda name: (name == HELD_OUT, name != "0", -int(name) if name != HELD_OUT else 0))
+    if not options:
+        return results
+    chosen = _kept("size", options, "0" if "0" in counts else counts.most_common(1)[0][0])
+    if len(options) > 1:
+        st.selectbox("Training examples", options, format_func=size_name, **bounds(key("size")))
+        chosen = st.session_state[key("size")]
+    return [result for result in results if size(result) == chosen]
+
+
+def _kept(name: str, options: Sequence[Any], default: Any) -> Any:
+    """The session's choice where it is one here, else the default."""
+    if st.session_state[key(name)] not in options:
+        link.replace(key(name), default)
+    return st.session_state[key(name)]
+
+
+def _pooled(results: list[Result]) -> list[Result]:
+    known = list(dict.fromkeys(result.config.pooling for result in results))
+    st.session_state[key("poolings")] = [name for name in st.session_state[key("poolings")] if name in known]
+    names = st.multiselect(
+        "Poolings", known, format_func=label_of, placeholder="All of them", **bounds(key("poolings"))
+    )
+    return [result for result in results if not names or result.config.pooling in names]
+
+
+def _on_machine(results: list[Result]) -> list[Result]:
+    known = [name for name, _ in Counter(result.hardware for result in results).most_common()]
+    if len(known) < 2:
+        return results
+    _kept("hardware", [ANY, *known], ANY)
+    chosen = st.selectbox(
+        "Machine",
+        [ANY, *known],
+        format_func=lambda name: "All machines" if name == ANY else name,
+        **bounds(key("hardware")),
+    )
+    return [result for result in results if chosen in (ANY, result.hardware)]

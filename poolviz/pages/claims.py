@@ -1,0 +1,125 @@
+"""The two reports' claims: what was reported, our test, what the runs say, and a verdict computed from them."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+import pandas as pd
+import streamlit as st
+
+from poolviz.charts.figure import Figure
+from poolviz.pages.choose_results import Selection
+from poolviz.pages.compare_parameters import ORIGIN_NAMES, key
+from poolviz.pages.show import plain
+from poolviz.runs.claims import CLAIMS, FAILS, HOLDS, UNKNOWN, Claim, Finding, Part
+from poolviz.runs.groups import Group
+from poolviz.runs.reported import REPORT_A, REPORT_B
+from poolviz.runs.results import MEASURES
+
+BADGES = {
+    HOLDS: ("green", ":material/check_circle:"),
+    FAILS: ("red", ":material/cancel:"),
+    UNKNOWN: ("gray", ":material/help:"),
+}
+
+
+def claims_view(selection: Selection) -> list[Figure]:
+    """All claims; the one that the address names is open."""
+    findings = judged(selection.everything)
+    counts = {verdict: sum(each.verdict == verdict for each in findings.values()) for verdict in BADGES}
+    badges = " ".join(f":{BADGES[verdict][0]}-badge[{count} {verdict}]" for verdict, count in counts.items() if count)
+    st.markdown(
+        f"{badges}  \nEvery verdict is computed from the completed runs that are here. Intervals are 95 % by Student's "
+        "t over seeds, each for itself: of twenty such intervals one is expected to miss."
+    )
+    for report, title in (("A", REPORT_A), ("B", REPORT_B)):
+        st.markdown(f"#### {plain(title)}")
+        for name, claim in CLAIMS.items():
+            if claim.report == report:
+                _card(claim, findings[name])
+    return []
+
+
+def judged(groups: tuple[Group, ...]) -> dict[str, Finding]:
+    """Every claim's finding, from completed runs of all tasks."""
+    return {name: claim.judge(groups) for name, claim in CLAIMS.items()}
+
+
+def _card(claim: Claim, finding: Finding) -> None:
+    colour, icon = BADGES[finding.verdict]
+    with st.container(border=True):
+        badge = f":{colour}-badge[{icon} {finding.verdict}]"
+        st.markdown(f"**{claim.name} · {plain(claim.title)}** {badge}  \n{plain(finding.reason)}")
+        if claim.contradiction:
+            st.caption(f":material/bolt: The report contradicts itself. {plain(claim.contradiction)}")
+        with st.expander(
+            "What was reported, our test, the evidence", expanded=st.session_state[key("claim")] == claim.name
+        ):
+            st.markdown(f"**Reported.** {plain(claim.said)}\n\n**Our test.** {plain(claim.test)}")
+            st.dataframe(pd.DataFrame(part_rows(finding)), hide_index=True, width="stretch")
+            _evidence(claim, finding)
+
+
+def part_rows(finding: Finding) -> list[dict[str, Any]]:
+    """A row a comparison: first those that decide."""
+    rows = []
+    for decides, parts in (("yes", finding.parts), ("no", finding.also)):
+        rows += [
+            {
+                "comparison": part.label,
+                "measure": part.measure.label,
+                **_effect(part),
+                "claimed": part.claimed,
+                "verdict": part.verdict,
+                "decides": decides,
+            }
+            for part in parts
+        ]
+    return rows
+
+
+def _effect(part: Part) -> dict[str, str]:
+    if part.shown is None or part.effect is None:
+        return {"effect": "", "95 % interval": part.why.partition(": ")[2], "n": ""}
+    mean, low, high = part.shown
+    unit = f" {part.unit}" if part.unit else ""
+    interval = "one seed: none" if low is None or high is None else f"{low:.4g} to {high:.4g}{unit}"
+    paired = ", paired" if part.effect.paired and part.kind != "figure" else ""
+    return {"effect": f"{mean:.4g}{unit}", "95 % interval": interval, "n": f"{part.effect.n}{paired}"}
+
+
+def _evidence(claim: Claim, finding: Finding) -> None:
+    here = urlencode({"view": "claims", "claim": claim.name})
+    if not finding.runs:
+        st.caption(f"No run counts yet. [A link to this claim](?{here})")
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            f"Open the {len(finding.runs)} runs",
+            icon=":material/leaderboard:",
+            key=f"evidence {claim.name}",
+            on_click=_open,
+            args=(finding,),
+        )
+        st.markdown(f"[A link to this claim](?{here})")
+
+
+def _open(finding: Finding) -> None:
+    """Show the deciding runs: on the leaderboard, or as curves where a claim is about a curve."""
+    groups = [group for part in finding.parts for group in part.groups]
+    part = next(part for part in finding.parts if part.groups)
+    values = {
+        "task": groups[0].config.task,
+        "size": str(groups[0].config.train_limit),
+        "poolings": list(dict.fromkeys(group.config.pooling for group in groups)),
+        "origins": list(ORIGIN_NAMES),
+        "view": "leaderboard" if part.measure.name in MEASURES else "curves",
+        "curve": "loss",
+        "axis": "epoch",
+        "hardware": None,
+    }
+    if part.measure.name in MEASURES:
+        values |= {"measure": part.measure.name, "baseline": part.groups[-1].identity}
+    for name, value in values.items():
+        st.session_state[key(name)] = value

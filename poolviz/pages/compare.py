@@ -1,0 +1,112 @@
+"""Comparing: results of full runs over seeds, what two reports said of the same, and which of it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import streamlit as st
+
+from poolviz.charts.figure import Figure, numbers, picture
+from poolviz.pages import link
+from poolviz.pages.choose_results import Selection, choose_results, shelf
+from poolviz.pages.claims import claims_view
+from poolviz.pages.compare_charts import curves_view, tradeoff_view
+from poolviz.pages.compare_errors import errors_view
+from poolviz.pages.compare_parameters import PARAMS, VIEWS, key
+from poolviz.pages.downloads import download_menu
+from poolviz.pages.leaderboard import board_csv, leaderboard
+from poolviz.pages.machine import machine_button
+from poolviz.pages.parameters import bounds
+from poolviz.pages.receive_run import receive_run
+from poolviz.pages.report_file import report_file
+from poolviz.pages.show import plain
+from poolviz.pages.train_parameters import TASK_NAMES
+from poolviz.runs.groups import Group
+
+LOOK_EVERY = 2.0  # seconds, while a run goes on among those that are shown
+MOST_NAMED = 20  # damaged folders
+SHOWN: dict[str, Callable[[Selection], list[Figure]]] = {
+    "leaderboard": leaderboard,
+    "curves": curves_view,
+    "tradeoff": tradeoff_view,
+    "errors": errors_view,
+    "claims": claims_view,
+}
+
+
+def page() -> None:
+    """Draw the page once for the current widgets; the address is read first and written last."""
+    link.restore(PARAMS)
+    top = st.container()
+    with st.sidebar:
+        st.markdown("### poolviz  \nFull runs over several seeds, beside what two reports said.")
+        selection = choose_results()
+        receive_run()
+        st.divider()
+        machine_button()
+    head, menu = st.columns([5, 1], vertical_alignment="center")
+    with head:
+        st.segmented_control(
+            "Look at",
+            list(VIEWS),
+            format_func=VIEWS.get,
+            required=True,
+            label_visibility="collapsed",
+            **bounds(key("view")),
+        )
+    view = st.session_state[key("view")]
+    if view == "claims" or selection.groups or selection.reported:
+        figures = _section(view, selection)
+        with menu:
+            _save_menu(figures, selection)
+    else:
+        _nothing(selection)
+    _damaged(selection)
+    link.tell_notices(top)
+    link.save(PARAMS, PARAMS)
+
+
+def _section(view: str, selection: Selection) -> list[Figure]:
+    """The view; while a run goes on, the page looks again by itself."""
+    going = _going(selection.groups)
+    if going and view != "claims":
+        st.fragment(_look_again, run_every=LOOK_EVERY)(going)
+    return SHOWN[view](selection)
+
+
+def _going(groups: Iterable[Group]) -> dict[str, int]:
+    """Runs that have not ended, and the epochs that they have finished."""
+    return {r.name: r.epoch for each in groups for r in each.results if r.state == "running"}
+
+
+def _look_again(known: dict[str, int]) -> None:
+    results, _ = shelf().read_all()
+    if known != {r.name: r.epoch for r in results if r.state == "running" and r.name in known}:
+        st.rerun()
+
+
+def _save_menu(figures: list[Figure], selection: Selection) -> None:
+    title = f"poolviz: {TASK_NAMES[selection.task]}, {', '.join(selection.names)}"
+    download_menu(
+        (lambda kind: picture(figures, title, kind)) if figures else None,
+        lambda: board_csv(selection) + numbers(figures, title).encode(),
+        more=(("Report (HTML)", "poolviz.html", "text/html", lambda: report_file(selection)),),
+    )
+
+
+def _nothing(selection: Selection) -> None:
+    st.info(
+        plain(f"No run of {TASK_NAMES[selection.task]} fits what is chosen in the sidebar."),
+        icon=":material/filter_alt_off:",
+    )
+    st.caption("Runs are started on the page Train, with `python -m poolviz sweep`, or brought as a zip.")
+
+
+def _damaged(selection: Selection) -> None:
+    if not selection.damaged:
+        return
+    with st.expander(f"{len(selection.damaged)} folders were skipped", icon=":material/broken_image:"):
+        for each in selection.damaged[:MOST_NAMED]:
+            st.markdown(f"- **{plain(each.name)}**: {plain(each.why)}")
+        if len(selection.damaged) > MOST_NAMED:
+            st.caption(f"And {len(selection.damaged) - MOST_NAMED:,} more.")

@@ -1,0 +1,256 @@
+"""The leaderboard: every group of runs on one measure, its distance from a baseline, and all measures in a table."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from poolviz.charts import entries
+from poolviz.charts.differences import Apart, differences_figure
+from poolviz.charts.entries import Entry
+from poolviz.charts.figure import Figure
+from poolviz.charts.leaderboard import leaderboard_figure
+from poolviz.pages.choose_results import Selection
+from poolviz.pages.compare_parameters import key
+from poolviz.pages.parameters import bounds
+from poolviz.pages.show import plain, show_figure
+from poolviz.pages.train_parameters import label_of
+from poolviz.runs.groups import Group, Spread, difference, differing, spread, unlike
+from poolviz.runs.reported import Reported
+from poolviz.runs.results import MEASURES, Measure
+from poolviz.training.config import TEXT_TASKS
+
+FIRST = ("test_error", "last_mcc", "validation_error")  # to begin with: the first that a run knows; MCC for text
+
+
+def leaderboard(selection: Selection) -> list[Figure]:
+    """Draw it; the figures that can be saved."""
+    known = known_measures(selection)
+    if not known:
+        st.info("None of these runs has a figure yet.", icon=":material/hourglass_empty:")
+        return []
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        measure = MEASURES[choose_measure("Measure", "measure", known, first_measure(selection, known))]
+        baseline = choose_group("Baseline", "baseline", selection.completed, selection)
+    figures = board_figures(selection, measure, baseline)
+    for figure in figures:
+        show_figure(figure)
+    _comparability(selection, baseline)
+    show_table(selection)
+    _differences_of_settings(selection)
+    return figures
+
+
+def board_figures(selection: Selection, measure: Measure, baseline: Group | None) -> list[Figure]:
+    """The groups on a measure, and their distances from the baseline where there is another group."""
+    shown = baseline.spread(measure.name) if baseline else None
+    line = (selection.name_of(baseline), shown.mean * measure.scale) if baseline and shown else None
+    figures = [
+        leaderboard_figure(
+            [entry for each in selection.groups if (entry := _entry(selection, each, measure))],
+            [
+                entries.Reported(_who(each), each.report, each.values[measure.name] * measure.scale)
+                for each in selection.reported
+                if measure.name in each.values
+            ],
+            measure.label,
+            measure.unit,
+            measure.better,
+            line,
+        )
+    ]
+    apart = [row for each in selection.groups if baseline and (row := _apart(selection, each, baseline, measure))]
+    if apart and baseline:
+        name = selection.name_of(baseline)
+        figures.append(differences_figure(apart, name, measure.label, measure.unit, measure.better))
+    return figures
+
+
+def _who(each: Reported) -> str:
+    return label_of(each.label)  # report B names its poolings alone
+
+
+def known_measures(selection: Selection) -> list[str]:
+    """Measures that a group, or a report, knows; of images or of text alone where a measure is."""
+    text = selection.task in TEXT_TASKS
+    holders = [result.values for each in selection.groups for result in each.results]
+    holders += [each.values for each in selection.reported]
+    return [
+        name
+        for name, measure in MEASURES.items()
+        if measure.text in (None, text) and any(name in values for values in holders)
+    ]
+
+
+def first_measure(selection: Selection, known: list[str]) -> str:
+    """What a page begins with: error for images, MCC for text."""
+    wanted = ("last_mcc", "validation_mcc") if selection.task in TEXT_TASKS else FIRST
+    return next((name for name in wanted if name in known), known[0])
+
+
+def choose_measure(label: str, name: str, known: list[str], first: str) -> str:
+    """A select box of measures."""
+    if st.session_state[key(name)] not in known:
+        st.session_state[key(name)] = first
+    return st.selectbox(label, known, format_func=lambda each: MEASURES[each].label, width=280, **bounds(key(name)))
+
+
+def choose_group(label: str, name: str, groups: list[Group], selection: Selection, number: int = 0) -> Group | None:
+    """A select box of groups; None where there is nothing to choose from."""
+    names = {each.identity: selection.name_of(each) for each in groups}
+    if not names:
+        return None
+    if st.session_state[key(name)] not in names:
+        usual = [each.identity for each in groups if each.config.pooling in ("max", "cls")] if not number else []
+        st.session_state[key(name)] = (usual or list(names)[min(number, len(names) - 1) :])[0]
+    chosen = st.selectbox(label, list(names), format_func=names.get, width=280, **bounds(key(name)))
+    return next(each for each in groups if each.identity == chosen)
+
+
+def _entry(selection: Selection, one: Group, measure: Measure) -> Entry | None:
+    values = {seed: value * measure.scale for seed, value in one.values(measure.name).items()}
+    if not values:
+        return None
+    found = spread(list(values.values()))
+    return Entry(
+        selection.name_of(one), selection.colour_of(one), values, found.mean, found.low, found.high, _detail(one)
+    )
+
+
+def _detail(one: Group) -> str:
+    return f"{', '.join(one.origins)} · {one.config.epochs} epochs · {one.hardware}"
+
+
+def _apart(selection: Selection, one: Group, baseline: Group, measure: Measure) -> Apart | None:
+    if one.identity == baseline.identity:
+        return None
+    found = difference(one.values(measure.name), baseline.values(measure.name))
+    if found is None:
+        return None
+    low, high = (end * measure.scale if end is not None else None for end in (found.low, found.high))
+    return Apart(
+        selection.name_of(one),
+        found.mean * measure.scale,
+        low,
+        high,
+        found.n,
+        found.paired,
+        tuple(_reasons(one, baseline)),
+        _detail(one),
+    )
+
+
+def _reasons(one: Group, other: Group) -> list[str]:
+    """Why two groups are no fair comparison, in words."""
+    told = {"hardware": f"another machine ({one.hardware})", "state": "it has not ended", "task": "another task"}
+    return [
+        told.get(name) or f"{name.replace('_', ' ')} {getattr(one.config, name)}, not {getattr(other.config, name)}"
+        for name in unlike(one, other)
+    ]
+
+
+def _comparability(selection: Selection, baseline: Group | None) -> None:
+    unfair = {selection.name_of(each): _reasons(each, baseline) for each in selection.groups if baseline}
+    told = [f"**{plain(name)}**: {plain(', '.join(reasons))}" for name, reasons in unfair.items() if reasons]
+    if told and baseline:
+        st.warning(
+            f"Not comparable with {plain(selection.name_of(baseline))} as they are: " + "; ".join(told),
+            icon=":material/balance:",
+        )
+    single = [selection.name_of(each) for each in selection.completed if len(each.results) == 1]
+    if single and len(selection.completed) > 1:
+        st.caption(f"One run alone: {plain(', '.join(single))}. More seeds would show how large chance is.")
+
+
+def show_table(selection: Selection) -> None:
+    """All measures, mean and standard deviation; what was reported stands apart."""
+    st.markdown("**All measures**: mean ± standard deviation over seeds")
+    st.dataframe(pd.DataFrame(table(selection)), hide_index=True, width="stretch")
+    if selection.reported:
+        st.markdown("**As reported**, by others on other machines: never averaged with ours")
+        st.dataframe(pd.DataFrame(reported_table(selection)), hide_index=True, width="stretch")
+
+
+def table(selection: Selection) -> list[dict[str, Any]]:
+    """A row a group."""
+    known = known_measures(selection)
+    return [
+        {"runs": selection.name_of(each), "n": len(each.results)}
+        | {_heading(MEASURES[name]): in_words(each.spread(name), MEASURES[name]) for name in known}
+        | {"epochs": each.config.epochs, "machine": each.hardware, "from": ", ".join(each.origins)}
+        for each in selection.groups
+    ]
+
+
+def reported_table(selection: Selection) -> list[dict[str, Any]]:
+    """A row a reported result."""
+    known = [name for name in MEASURES if any(name in each.values for each in selection.reported)]
+    return [
+        {"report": each.report, "what": _who(each)}
+        | {
+            _heading(MEASURES[name]): f"{each.values[name] * MEASURES[name].scale:.4g}" if name in each.values else ""
+            for name in known
+        }
+        | {"note": each.note}
+        for each in selection.reported
+    ]
+
+
+def _heading(measure: Measure) -> str:
+    return f"{measure.label} ({measure.unit})" if measure.unit else measure.label
+
+
+def in_words(found: Spread | None, measure: Measure) -> str:
+    """Mean and spread, to the digits that mean something."""
+    if found is None:
+        return ""
+    mean = found.mean * measure.scale
+    if measure.name == "parameters":
+        return f"{mean:,.0f}"
+    digits = 3 if not measure.unit else 2 if abs(mean) < 100 else 0
+    if found.sd is None:
+        return f"{mean:,.{digits}f}"
+    return f"{mean:,.{digits}f} ± {found.sd * measure.scale:,.{digits}f}"
+
+
+def _differences_of_settings(selection: Selection) -> None:
+    names = [name for name in differing(selection.groups) if name != "pooling"]
+    if not names:
+        return
+    with st.expander("Only what differs in their settings", icon=":material/difference:"):
+        rows = []
+        for each in selection.groups:
+            kept = asdict(each.config)
+            rows.append(
+                {"runs": selection.name_of(each), "pooling": label_of(each.config.pooling)}
+                | {name.replace("_", " "): str(kept[name]) for name in names}
+            )
+        st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
+
+
+def board_csv(selection: Selection) -> bytes:
+    """A line a run and measure in kept units, and what was reported: apart, and named so."""
+    rows = [
+        {
+            "origin": result.origin,
+            "runs": selection.name_of(each),
+            "run": result.name,
+            "pooling": each.config.pooling,
+            "seed": result.config.seed,
+            "machine": each.hardware,
+            "measure": name,
+            "value": value,
+        }
+        for each in selection.groups
+        for result in each.results
+        for name, value in result.values.items()
+    ]
+    rows += [
+        {"origin": "as reported", "runs": each.label, "pooling": each.pooling, "measure": name, "value": value}
+        for each in selection.reported
+        for name, value in each.values.items()
+    ]
+    return pd.DataFrame(rows).to_csv(index=False).encode()
