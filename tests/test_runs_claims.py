@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from poolviz.runs import claims
-from poolviz.runs.claims import (
+from poolviz.runs import claims, evidence
+from poolviz.runs.claims import CLAIMS, judge_all
+from poolviz.runs.evidence import (
     ABOVE,
     AVERAGE,
     BARE,
     BELOW,
-    CLAIMS,
     CLS,
     FAILS,
     HOLDS,
@@ -29,7 +29,6 @@ from poolviz.runs.claims import (
     NONE,
     UNKNOWN,
     Range,
-    judge_all,
 )
 from poolviz.runs.groups import Difference, group
 from poolviz.runs.reported import TABLE_B, TABLES_A
@@ -261,15 +260,15 @@ def effect(low, high):
         (ABOVE, -1, 1, UNKNOWN),
         (ABOVE, 0, 0, FAILS),
         (ABOVE, None, None, UNKNOWN),
-        (claims.A_QUARTER, 0.2, 0.3, HOLDS),
-        (claims.A_QUARTER, 0.25, 0.25, HOLDS),
-        (claims.A_QUARTER, 0.19, 0.25, UNKNOWN),
-        (claims.A_QUARTER, 0.1, 0.19, FAILS),
-        (claims.A_QUARTER, 0.31, 4, FAILS),
-        (claims.A_QUARTER, 0.1, 0.4, UNKNOWN),
-        (claims.at_least_half_of(22.7), 11.35, 30, HOLDS),
-        (claims.at_least_half_of(22.7), 11.34, 30, UNKNOWN),
-        (claims.at_least_half_of(22.7), 1, 11.34, FAILS),
+        (evidence.A_QUARTER, 0.2, 0.3, HOLDS),
+        (evidence.A_QUARTER, 0.25, 0.25, HOLDS),
+        (evidence.A_QUARTER, 0.19, 0.25, UNKNOWN),
+        (evidence.A_QUARTER, 0.1, 0.19, FAILS),
+        (evidence.A_QUARTER, 0.31, 4, FAILS),
+        (evidence.A_QUARTER, 0.1, 0.4, UNKNOWN),
+        (evidence.at_least_half_of(22.7), 11.35, 30, HOLDS),
+        (evidence.at_least_half_of(22.7), 11.34, 30, UNKNOWN),
+        (evidence.at_least_half_of(22.7), 1, 11.34, FAILS),
         (Range(0, 1, ""), 0.5, 0.5, HOLDS),
     ],
 )
@@ -385,12 +384,12 @@ def test_seeds_worlds_apart_still_have_a_ratio(store):
 def test_figures_of_a_curve(store):
     result = store.add(MINE, 0, validation=[0.5, 0.3, 0.35, 0.2, 0.6], train=[1.0, 0.5, 0.4, 0.3, 0.3])
     (one,) = group([result])
-    assert claims.values(one, "largest_change") == pytest.approx({0: 0.4})
-    assert claims.values(one, "late_rise") == pytest.approx({0: 0.4})
-    assert claims.values(one, "mean_train_loss") == pytest.approx({0: 0.5})
-    assert claims.values(one, "trained_gap") == {}
+    assert evidence.values(one, "largest_change") == pytest.approx({0: 0.4})
+    assert evidence.values(one, "late_rise") == pytest.approx({0: 0.4})
+    assert evidence.values(one, "mean_train_loss") == pytest.approx({0: 0.5})
+    assert evidence.values(one, "trained_gap") == {}
     known = replace(result, values={"last_loss": 0.6, "train_loss": 0.3})
-    assert claims.values(group([known])[0], "trained_gap") == pytest.approx({0: 0.3})
+    assert evidence.values(group([known])[0], "trained_gap") == pytest.approx({0: 0.3})
 
 
 def test_the_report_s_own_curves_bear_out_what_it_says_of_them(store):
@@ -456,7 +455,7 @@ def test_of_an_epoch_told_twice_the_last_counts(store):
     path.write_text(
         '{"kind": "epoch", "epoch": 1, "validation_loss": 5.0, "train_loss": 5.0}\n' + rows, encoding="utf-8"
     )
-    assert claims.values(group([result])[0], "late_rise") == pytest.approx({0: -0.1})
+    assert evidence.values(group([result])[0], "late_rise") == pytest.approx({0: -0.1})
 
 
 # ---- which runs count ----
@@ -610,7 +609,7 @@ def test_the_claims_are_those_of_the_reports():
         assert claim.said.endswith(".")
         assert claim.test.endswith(".")
         for question in (*claim.questions, *claim.also):
-            assert question.measure in {**MEASURES, **claims.FIGURES}
+            assert question.measure in {**MEASURES, **evidence.FIGURES}
 
 
 def test_figures_in_words_are_those_of_the_tables():

@@ -12,7 +12,8 @@ from poolviz.charts.figure import Figure
 from poolviz.pages.choose_results import Selection
 from poolviz.pages.compare_parameters import ORIGIN_NAMES, key
 from poolviz.pages.show import plain
-from poolviz.runs.claims import CLAIMS, FAILS, HOLDS, UNKNOWN, Claim, Finding, Part
+from poolviz.runs.claims import CLAIMS
+from poolviz.runs.evidence import FAILS, HOLDS, UNKNOWN, Claim, Finding, Part
 from poolviz.runs.groups import Group
 from poolviz.runs.reported import REPORT_A, REPORT_B
 from poolviz.runs.results import MEASURES

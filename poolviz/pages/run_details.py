@@ -67,20 +67,25 @@ def show_mistakes(stand: Standing, pick: dict[str, Any] | None = None, wide: boo
         chosen = table[(table.label == pick["truth"]) & (table.prediction == pick["said"])]
         right = "rightly " if pick["truth"] == pick["said"] else ""
         said = f"{len(chosen):,} examples of {classes[pick['truth']]} {right}taken for {classes[pick['said']]}"
-    shown = chosen.sort_values("confidence", ascending=False).head(MOST_SHOWN)
     st.markdown(f"**{plain(said)}**" + (f", after epoch {facts['epoch']}" if facts.get("epoch") else ""))
+    show_examples(stand.config, str(facts.get("split")), chosen, wide)
+
+
+def show_examples(config: RunConfig, split: str, chosen: pd.DataFrame, wide: bool = False) -> None:
+    """Those of which the model was surest, with the true class and what was said, looked up where the data is here."""
     if not len(chosen):
         st.caption("None.")
         return
+    shown = chosen.sort_values("confidence", ascending=False).head(MOST_SHOWN)
     try:
-        examples = _examples(stand.config, str(facts.get("split")), tuple(shown.example.tolist()))
+        examples = _examples(config, split, tuple(shown.example.tolist()))
     except (InputError, IndexError) as error:
         st.caption(plain(f"The examples themselves are not at hand here: {error}"))
         return
-    if stand.config.is_text:
-        _show_sentences(shown, examples, classes, wide)
+    if config.is_text:
+        _show_sentences(shown, examples, CLASSES[config.task], wide)
     else:
-        _show_images(shown, examples, classes)
+        _show_images(shown, examples, CLASSES[config.task])
 
 
 def _show_images(shown: pd.DataFrame, images: list[torch.Tensor], classes: tuple[str, ...]) -> None:
