@@ -15,7 +15,7 @@ from poolviz.charts.figure import Figure
 from poolviz.charts.tradeoff import Cloud, ReportedPoint, tradeoff_figure
 from poolviz.pages.choose_results import Selection
 from poolviz.pages.compare_parameters import key
-from poolviz.pages.leaderboard import choose_measure, first_measure, known_measures
+from poolviz.pages.leaderboard import choose_measure, first_measure, known_measures, who
 from poolviz.pages.parameters import bounds
 from poolviz.pages.show import show_figure
 from poolviz.runs.groups import Group
@@ -62,7 +62,7 @@ def curves_of(selection: Selection, measure: str, axis: str, log: bool) -> Figur
     ]
     field = f"validation_{measure}"
     reported = [
-        ReportedCurve(each.label, each.report, [(row["epoch"], row[field]) for row in each.rows if field in row])
+        ReportedCurve(who(each), each.report, [(row["epoch"], row[field]) for row in each.rows if field in row])
         for each in selection.reported
         if axis == "epoch" and any(field in row for row in each.rows)
     ]
@@ -96,7 +96,7 @@ def tradeoff_view(selection: Selection) -> list[Figure]:
 def tradeoff_of(selection: Selection, x: Measure, y: Measure, log: bool) -> Figure:
     """The chart of two measures."""
     reported = [
-        ReportedPoint(each.label, each.report, each.values[x.name] * x.scale, each.values[y.name] * y.scale)
+        ReportedPoint(who(each), each.report, each.values[x.name] * x.scale, each.values[y.name] * y.scale)
         for each in selection.reported
         if {x.name, y.name} <= set(each.values)
     ]

@@ -52,7 +52,7 @@ def board_figures(selection: Selection, measure: Measure, baseline: Group | None
         leaderboard_figure(
             [entry for each in selection.groups if (entry := _entry(selection, each, measure))],
             [
-                entries.Reported(_who(each), each.report, each.values[measure.name] * measure.scale)
+                entries.Reported(who(each), each.report, each.values[measure.name] * measure.scale)
                 for each in selection.reported
                 if measure.name in each.values
             ],
@@ -69,8 +69,9 @@ def board_figures(selection: Selection, measure: Measure, baseline: Group | None
     return figures
 
 
-def _who(each: Reported) -> str:
-    return label_of(each.label)  # report B names its poolings alone
+def who(each: Reported) -> str:
+    """What was reported on: a report's pooling under the name that it has here."""
+    return each.label if each.report == "published" else label_of(each.pooling)
 
 
 def known_measures(selection: Selection) -> list[str]:
@@ -189,7 +190,7 @@ def reported_table(selection: Selection) -> list[dict[str, Any]]:
     """A row a reported result."""
     known = [name for name in MEASURES if any(name in each.values for each in selection.reported)]
     return [
-        {"report": each.report, "what": _who(each)}
+        {"report": each.report, "what": who(each)}
         | {
             _heading(MEASURES[name]): f"{each.values[name] * MEASURES[name].scale:.4g}" if name in each.values else ""
             for name in known

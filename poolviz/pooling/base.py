@@ -135,7 +135,7 @@ def pool_cells(
 
 def all_finite(x: Tensor) -> bool:
     """True where plain arithmetic is safe: no NaN, no infinity. On a GPU, where asking would stall it, always False."""
-    return x.device.type == "cpu" and math.isfinite(x.detach().sum())
+    return x.device.type == "cpu" and math.isfinite(x.detach().sum(dtype=compute_dtype(x)))  # fp16 sums overflow
 
 
 def _pool_drawn(

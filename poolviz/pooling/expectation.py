@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from functools import reduce
 
 import torch
 from torch import Tensor
@@ -31,22 +30,22 @@ def chunks(x: Tensor, grid: WindowGrid) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, len(x), step))
 
 
-def positive(x: Tensor, cells: int) -> Tensor:
+def positive(x: Tensor, cells: int, out: Tensor | None = None) -> Tensor:
     """Zeiler-Fergus weights, not normalised, of which `cells` can be added up."""
     # half the range: max / cells may itself round up, and then a sum of `cells` of them overflows
-    return x.clamp(min=0.0, max=torch.finfo(x.dtype).max / (2 * cells))
+    return torch.clamp(x, min=0.0, max=torch.finfo(x.dtype).max / (2 * cells), out=out)
 
 
-def largest_of(slices: list[Tensor], finite: bool) -> Tensor:
-    """Each window's maximum, bounded unless all is finite, so that inf - inf never happens."""
-    largest = reduce(torch.maximum, slices)
+def largest_of(cells: Tensor, finite: bool) -> Tensor:
+    """Maximum of cells (cells, ...) in each window, bounded unless all is finite: inf - inf never happens."""
+    largest = cells.amax(dim=0)
     bound = torch.finfo(largest.dtype).max
     return largest if finite else largest.clamp(-bound, bound)
 
 
-def exp_weight(cell: Tensor, largest: Tensor, temperature: float, finite: bool) -> Tensor:
+def exp_weight(cell: Tensor, largest: Tensor, temperature: float, finite: bool, out: Tensor | None = None) -> Tensor:
     """exp((cell - window maximum) / temperature): 1 for each of infinitely large cells, 0 for infinitely low ones."""
-    weight = torch.sub(cell, largest)
+    weight = torch.sub(cell, largest, out=out)
     if not finite:
         weight.clamp_(max=0.0)
     return (weight if temperature == 1 else weight.div_(temperature)).exp_()
@@ -111,44 +110,40 @@ def _moderate(x: Tensor, cells: int) -> bool:
 
 def _expect(x: Tensor, grid: WindowGrid, options: Options, softmax: bool) -> tuple[Tensor, ...]:
     """Expectation and total weight of each window, (N, C, *output_size); for softmax its maximum too."""
-    slices, finite = _slices(x, grid, softmax)
-    return _expect_softmax(slices, options.temperature, finite) if softmax else _expect_positive(slices)
+    cells, finite = _cells(x, grid, softmax)
+    return _expect_softmax(cells, options.temperature, finite) if softmax else _expect_positive(cells)
 
 
-def _slices(x: Tensor, grid: WindowGrid, softmax: bool) -> tuple[list[Tensor], bool]:
-    """Each kernel cell of all windows, and whether all is finite; padding weighs nothing under the rule."""
+def _cells(x: Tensor, grid: WindowGrid, softmax: bool) -> tuple[Tensor, bool]:
+    """Copy (n, N, C, *output_size) of the cells of all windows, and whether all is finite; padding weighs nothing."""
     x = x.to(compute_dtype(x))
     finite = all_finite(x)
     lowest = torch.finfo(x.dtype).min if finite else -math.inf  # plain arithmetic knows no 0 * inf
-    padded = grid.pad(x, lowest if softmax else 0.0)
-    # contiguous, but where a window is one cell still the input itself: not to be written to
-    return [grid.take(padded, offset).contiguous() for offset in grid.offsets()], finite
+    return grid.cells(grid.pad(x, lowest if softmax else 0.0)), finite
 
 
-def _expect_softmax(slices: list[Tensor], temperature: float, finite: bool) -> tuple[Tensor, Tensor, Tensor]:
-    largest = largest_of(slices, finite)
-    value, total = torch.zeros_like(largest), torch.zeros_like(largest)
-    share = 0.5 ** len(slices).bit_length()  # exact, and the sum of `cells` largest numbers stays finite
-    for cell in slices:
-        weight = exp_weight(cell, largest, temperature, finite)
-        total.add_(weight)
-        heard = cell if finite else torch.where(weight == 0, 0.0, cell)  # 0 * inf is NaN
-        value.addcmul_(weight, heard, value=share)
+def _expect_softmax(cells: Tensor, temperature: float, finite: bool) -> tuple[Tensor, Tensor, Tensor]:
+    largest = largest_of(cells, finite)
+    weights = exp_weight(cells, largest, temperature, finite)
+    total = weights.sum(dim=0)
+    share = 0.5 ** len(cells).bit_length()  # exact, and the sum of `cells` largest numbers stays finite
+    heard = cells if finite else torch.where(weights == 0, 0.0, cells)  # 0 * inf is NaN
+    value = torch.zeros_like(total)
+    for weight, cell in zip(weights, heard, strict=True):
+        value.addcmul_(weight, cell, value=share)
     value.div_(total).mul_(1 / share)
     return value if finite else torch.where(total == 0, -math.inf, value), total, largest
 
 
-def _expect_positive(slices: list[Tensor]) -> tuple[Tensor, Tensor]:
-    cells = len(slices)
-    slices = [cell.clamp(min=0.0) for cell in slices]  # -inf has no weight, and 0 * inf is NaN
-    total = positive(slices[0], cells)
-    for cell in slices[1:]:
-        total.add_(positive(cell, cells))
+def _expect_positive(cells: Tensor) -> tuple[Tensor, Tensor]:
+    cells = cells.clamp_(min=0.0)  # -inf has no weight, and 0 * inf is NaN
+    weights = positive(cells, len(cells))
+    total = weights.sum(dim=0)
     # a total below the normal numbers cannot be divided among cells; NaN goes on as NaN
     total.masked_fill_(total < torch.finfo(total.dtype).tiny, math.inf)
     value = torch.zeros_like(total)
-    for cell in slices:
-        value.addcmul_(positive(cell, cells).div_(total), cell)
+    for weight, cell in zip(weights.div_(total), cells, strict=True):
+        value.addcmul_(weight, cell)
     return value, total
 
 
@@ -161,7 +156,7 @@ def _gradient(
     padded = gradient.new_zeros((len(x), *grid.pad(x[:0], 0.0).shape[1:]))
     for part in chunks(x, grid):
         pooled, total, *largest = windows[:, part]
-        for offset, cell in zip(grid.offsets(), _slices(x[part], grid, softmax)[0], strict=True):
+        for offset, cell in zip(grid.offsets(), _cells(x[part], grid, softmax)[0], strict=True):
             if softmax:
                 weight = exp_weight(cell, *largest, options.temperature, True).div_(total)
                 slope = torch.addcmul(weight, weight, cell - pooled, value=1 / options.temperature)

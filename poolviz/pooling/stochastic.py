@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from itertools import pairwise
 from math import inf
 
 import torch
@@ -55,13 +56,17 @@ class _DrawCells(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, grid: WindowGrid, options: Options, softmax: bool) -> Tensor:
-        shape = (*x.shape[:2], *grid.output_size)
-        pooled = torch.empty(shape, dtype=x.dtype, device=x.device)
-        positions = torch.empty(shape, dtype=torch.int64, device=x.device)
-        alive = torch.empty(shape, dtype=torch.bool, device=x.device)
+        pooled = torch.empty((*x.shape[:2], *grid.output_size), dtype=x.dtype, device=x.device)
+        positions = torch.empty_like(pooled, dtype=torch.int64)
+        finite = all_finite(x)
+        alive = None if finite and softmax else torch.empty_like(pooled)  # 1 or 0; None: all windows can be drawn from
+        starts = _flat_starts(grid, x)
         for part in chunks(x, grid):
-            value, position, some = _draw(x[part], grid, options, softmax)
-            pooled[part], positions[part], alive[part] = value, position, some
+            position, total = _draw(x[part], grid, options, softmax, finite, starts)
+            flat = positions[part].copy_(position).flatten(2)
+            torch.gather(x[part].flatten(2), 2, flat, out=pooled[part].flatten(2))
+            if alive is not None:
+                _silence(pooled[part], alive[part], total, -inf if softmax else 0.0, finite)
         ctx.save_for_backward(x, positions, alive)
         ctx.grid = grid
         return pooled
@@ -70,79 +75,44 @@ class _DrawCells(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, positions, alive = ctx.saved_tensors
-        if not alive.all():
+        if alive is not None:
             gradient = gradient * alive
         return scatter_gradient(gradient, x, ctx.grid, positions), None, None, None
 
 
-def _draw(x: Tensor, grid: WindowGrid, options: Options, softmax: bool) -> tuple[Tensor, Tensor, Tensor | bool]:
-    """Values, flat positions in a plane of x, and where there was anything to draw from; (N, C, *output_size)."""
-    # finite numbers on a CPU allow plain arithmetic, which is vectorised; torch.where there is 25x slower
-    x = x.to(compute_dtype(x))
-    plain = x.device.type == "cpu" and math.isfinite(x.sum()) and math.prod(grid.size) < 2**24
-    padded = grid.pad(x, torch.finfo(x.dtype).min if plain else -inf)  # padding weighs nothing under either rule
-    slices = [grid.take(padded, offset).contiguous() for offset in grid.offsets()]
-    cumulative = _cumulative_exp(slices, options.temperature, plain) if softmax else _cumulative_positive(slices)
-    total = cumulative[-1]
+def _draw(
+    x: Tensor, grid: WindowGrid, options: Options, softmax: bool, finite: bool, starts: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Flat position in a plane of x of each window's draw, typed as `starts`, and total weight; (N, C, *output_size).
+
+    The draw is the first cell whose cumulative weight exceeds u * total.
+    """
+    padded = grid.pad(x.to(compute_dtype(x)), -inf)  # which weighs nothing under either rule
+    cells = grid.cells(padded)  # (n, N, C, *output_size)
+    if softmax:
+        weights = exp_weight(cells, largest_of(cells, finite), options.temperature, finite, out=cells)
+    else:
+        weights = positive(cells, len(cells), out=cells)
+    for lower, upper in pairwise(weights):
+        upper.add_(lower)
+    total = weights[-1]
     threshold = draw_uniforms(total.shape, x, options).mul_(total)
-    pick = _pick_by_arithmetic if plain else _pick_by_selection
-    value, step = pick(slices, cumulative[:-1], threshold, _flat_steps(grid))
-    position = step.add_(_flat_starts(grid, step))
+    beyond = weights[:-1].le_(threshold).to(starts.dtype)  # 1 or 0, as numbers: bools are slow to add up
+    position = starts.expand_as(total).clone()
+    for passed, (step, next_step) in zip(beyond, pairwise(_flat_steps(grid)), strict=True):
+        position.add_(passed, alpha=next_step - step)
     if padded is not x:  # a window that draws nothing may point at padding, where no gradient may go
         position.clamp_(0, math.prod(grid.size) - 1)
-    if plain and softmax:
-        return value, position, True
-    alive = total >= torch.finfo(total.dtype).tiny  # False for NaN; below, u * total may round up to total
-    if plain:
-        return value.mul_(alive), position, alive
-    value = torch.where(alive, value, -inf if softmax else 0.0)
-    return value.add_(total, alpha=0), position, alive  # 0 * NaN carries a window's NaN to the output
+    return position, total
 
 
-def _pick_by_selection(
-    slices: list[Tensor], below: list[Tensor], threshold: Tensor, steps: list[int]
-) -> tuple[Tensor, Tensor]:
-    """The first cell whose cumulative weight exceeds the threshold, and its step from the window's first cell."""
-    value = slices[0]
-    step = torch.full_like(value, steps[0], dtype=torch.int64)
-    for lower, cell, cell_step in zip(below, slices[1:], steps[1:], strict=True):
-        beyond = lower <= threshold
-        value = torch.where(beyond, cell, value)
-        step = torch.where(beyond, cell_step, step)
-    return value, step
-
-
-def _pick_by_arithmetic(
-    slices: list[Tensor], below: list[Tensor], threshold: Tensor, steps: list[int]
-) -> tuple[Tensor, Tensor]:
-    """`_pick_by_selection` for finite cells: 0/1 indicators, of which one is 1, times the cells. Exact."""
-    value, step = torch.zeros_like(threshold), torch.full_like(threshold, steps[0])
-    reached = torch.ones_like(threshold)
-    for i, lower in enumerate(below):
-        beyond = torch.empty_like(threshold)
-        torch.le(lower, threshold, out=beyond)
-        value.addcmul_(reached.sub_(beyond), slices[i])
-        step.add_(beyond, alpha=steps[i + 1] - steps[i])
-        reached = beyond
-    return value.addcmul_(reached, slices[-1]), step
-
-
-def _cumulative_positive(slices: list[Tensor]) -> list[Tensor]:
-    """Cumulative Zeiler-Fergus weights, cell by cell; not normalised."""
-    cumulative = [positive(slices[0], len(slices))]
-    for cell in slices[1:]:
-        cumulative.append(positive(cell, len(slices)).add_(cumulative[-1]))
-    return cumulative
-
-
-def _cumulative_exp(slices: list[Tensor], temperature: float, finite: bool) -> list[Tensor]:
-    """Cumulative exp((x - window maximum) / temperature), cell by cell; not normalised."""
-    largest = largest_of(slices, finite)
-    cumulative: list[Tensor] = []
-    for cell in slices:
-        weight = exp_weight(cell, largest, temperature, finite)
-        cumulative.append(weight.add_(cumulative[-1]) if cumulative else weight)
-    return cumulative
+def _silence(pooled: Tensor, alive: Tensor, total: Tensor, nothing: float, finite: bool) -> None:
+    """Write 1 to `alive` where there was anything to draw from, else 0, and `nothing` or NaN to `pooled` there."""
+    torch.ge(total, torch.finfo(total.dtype).tiny, out=alive)  # 0 for NaN; below, u * total may round up to total
+    if finite:
+        pooled.mul_(alive)  # torch.where is far slower on a CPU
+    else:
+        pooled.masked_fill_(alive == 0, nothing).add_(total, alpha=0)  # 0 * NaN carries a window's NaN to the output
 
 
 def _flat_steps(grid: WindowGrid) -> list[int]:
@@ -151,13 +121,17 @@ def _flat_steps(grid: WindowGrid) -> list[int]:
     return [sum(o * d * s for o, d, s in zip(offset, grid.dilation, strides, strict=True)) for offset in grid.offsets()]
 
 
-def _flat_starts(grid: WindowGrid, like: Tensor) -> Tensor:
-    """(*output_size) flat position of each window's first cell, typed as `like`; negative where that is padding."""
-    total = torch.zeros((), dtype=like.dtype, device=like.device)
+def _flat_starts(grid: WindowGrid, x: Tensor) -> Tensor:
+    """(*output_size) flat position of each window's first cell, negative where that is padding.
+
+    As numbers of the type that x is weighed in, which are faster on a CPU, where these count the cells exactly.
+    """
+    dtype = compute_dtype(x) if math.prod(grid.size) < 2**24 else torch.int64
+    total = torch.zeros((), dtype=dtype, device=x.device)
     dims = len(grid.size)
     for axis, stride in enumerate(_plane_strides(grid.size)):
-        first = grid.axis_positions(axis, like.device)[:, 0] * stride
-        total = total + first.to(like.dtype).reshape([-1 if a == axis else 1 for a in range(dims)])
+        first = grid.axis_positions(axis, x.device)[:, 0] * stride
+        total = total + first.to(dtype).reshape([-1 if a == axis else 1 for a in range(dims)])
     return total
 
 

@@ -60,6 +60,10 @@ class WindowGrid:
         steps = zip(offset, self.dilation, self.stride, self.output_size, strict=True)
         return padded[(..., *(slice(o * d, o * d + s * (n - 1) + 1, s) for o, d, s, n in steps))]
 
+    def cells(self, padded: Tensor) -> Tensor:
+        """Copy (n, N, C, *output_size) of a padded tensor: `take` at each of the n offsets."""
+        return torch.stack([self.take(padded, offset) for offset in self.offsets()])
+
     def stack(self, x: Tensor) -> Tensor:
         """(N, C, *size) -> (N, C, *output_size[:-1], n, output_size[-1]); padding reads 0.
 
