@@ -55,6 +55,7 @@ def test_one_run_has_no_interval():
     figure = leaderboard_figure([ALONE], [], *ERROR)
     (row,) = figure.datasets["rows"]
     assert row["low"] is None and row["high"] is None
+    assert leaderboard_figure([MAX, ALONE], [], *ERROR).datasets["runs"][-1]["shift"] == 0
     assert "no interval" in row["interval"] and "interval" not in figure.alt and "interval" not in figure.note
     (rule,) = [layer for layer in layers_of(figure, "rows") if layer["mark"]["type"] == "rule"]
     assert rule["transform"] == [{"filter": "datum.low !== null"}]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from poolviz.charts.entries import TEXT, Quantity
-from poolviz.charts.tradeoff import LETTER, Box, Cloud, ReportedPoint, _pixels, tradeoff_figure
+from poolviz.charts.tradeoff import LETTER, ROOM, Box, Cloud, ReportedPoint, _pixels, tradeoff_figure
 from tests.test_charts_leaderboard import names_of
 
 TIME, ERROR = Quantity("Training time an epoch", "s", "low"), Quantity("Test error", "%", "low")
@@ -88,6 +88,15 @@ def test_names_of_equal_means_are_all_to_be_read():
     names, _ = boxes(figure)
     assert sum(one.meets(other) for one, other in itertools.combinations(names, 2)) == 0
     assert len({(row["x"], row["y"]) for row in figure.datasets["room"]}) == 4  # the axes have an extent
+
+
+def test_a_name_without_room_is_left_to_the_tooltip_and_that_is_said():
+    figure = tradeoff_figure(clouds(60, "A long name for a pooling {}"), [], TIME, ERROR)
+    names, _ = boxes(figure)
+    assert 5 < len(names) < 60 and f"hover for the names of {60 - len(names)} more" in figure.note
+    assert sum(one.meets(other) for one, other in itertools.combinations(names, 2)) == 0
+    assert max(name.outside for name in names) <= ROOM
+    assert "hover" not in tradeoff_figure(clouds(3), [], TIME, ERROR).note
 
 
 def test_long_names_are_wrapped_and_not_cut():

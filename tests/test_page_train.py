@@ -468,7 +468,7 @@ def test_an_estimate_is_pending_then_there(queue):
     finally:
         ready.set()
     told = texts(settled(app)).replace("**", "")
-    assert "about 32 s in all on the CPU (no GPU was found), threads: 1" in told
+    assert "about 33 s in all on the CPU (no GPU was found), threads: 1" in told
     assert "1,150 training examples · 10 epochs · 53,002 learned parameters" in texts(app)
 
 
@@ -482,6 +482,66 @@ def test_an_estimate_that_fails_is_a_sentence_and_the_start_is_there(queue, erro
     assert str(error) in texts(app) and said(app) == {}
     press(app, "Start")
     assert len(queue.asked("submit")) == 1
+
+
+def test_an_estimate_that_fails_while_it_is_waited_for_is_looked_for_no_more(queue, monkeypatch):
+    ready, asked, polls = threading.Event(), [], []
+
+    def measure(config):
+        asked.append(config)
+        ready.wait(30)
+        raise ValueError("Too busy.")
+
+    real = st.fragment
+
+    def fragment(function=None, **more):
+        if getattr(function, "__name__", "") == "_estimate":
+            polls.append(more["run_every"])
+        return real(function, **more)
+
+    monkeypatch.setattr(st, "fragment", fragment)
+    queue.measure = measure
+    try:
+        app = healthy(unopened(maps="max").run())
+        assert polls == [0.7]
+    finally:
+        ready.set()
+    settled(app)
+    seen = len(polls)
+    for _ in range(3):
+        healthy(app.run())
+        assert texts(app).count("Too busy.") == 1
+    assert len(polls) == seen and len(asked) == 1  # told without a fragment that looks again
+    queue.measure = lambda config: asked.append(config) or MEASURED
+    healthy(app.slider(key=key("epochs")).set_value(7).run())
+    assert "7 epochs" in texts(settled(app)) and "Too busy" not in texts(app) and len(asked) == 2
+
+
+def test_an_estimate_that_failed_is_asked_for_again_after_a_minute(queue, monkeypatch):
+    def measure(config):
+        raise ValueError("Too busy.")
+
+    queue.measure = measure
+    app = opened()
+    queue.measure = lambda config: MEASURED
+    assert "Too busy." in texts(healthy(app.run()))
+    monkeypatch.setattr(train_page, "AGAIN", 0.0)
+    assert "learned parameters" in texts(settled(healthy(app.run())))
+
+
+@pytest.mark.parametrize(
+    ("maps", "told"),
+    [
+        ("none", "203,018 learned parameters"),
+        ("max,average", "· 53,002 learned parameters"),
+        ("none,max,average", "· 53,002 (None: 203,018) learned parameters"),
+        ("max,none,mixed,lp", "53,000 to 203,018 learned parameters"),
+    ],
+)
+def test_each_kind_of_network_has_its_own_number_of_parameters(queue, maps, told):
+    sizes = {"none": 203_018, "mixed": 53_000}
+    queue.measure = lambda config: MEASURED | {"parameters": sizes.get(config.pooling, 53_002)}
+    assert told in texts(opened(maps=maps))
 
 
 def test_seed_epochs_and_examples_need_no_new_measurement(queue):
@@ -571,6 +631,23 @@ def test_a_run_with_a_checkpoint_can_go_on(queue, state):
     assert queue.asked("resume") == [(run.name,)] and "gets ready" in texts(app) and said(app) == {}
 
 
+def test_a_run_that_was_stopped_before_its_turn_can_be_started_anew(queue):
+    first, waited = a_run(), a_run("queued", pooling="average", learning_rate=0.01)
+    waited.set_status("stopped", "It was asked to stop.")
+    app = shown(first, waited)
+    assert not any("Go on" in (button.help or "") for button in app.button)
+    (help,) = {button.help for button in app.button if "anew" in (button.help or "")}
+    queue.refusal = "You have 8 runs waiting or running and asked for 1 more, but 8 is the most."
+    press(app, help)
+    assert [toast.value for toast in app.toast] == [queue.refusal] and len(store.users_runs()) == 2
+    queue.refusal = ""
+    press(app, help)
+    ((visitor, keep, configs),) = queue.asked("submit")
+    assert visitor and keep is False and configs == (waited.config,)
+    (new,) = {run.name for run in store.users_runs()} - {first.name, waited.name}
+    assert address(app) == {"runs": f"{first.name},{new}"} and "gets ready" in texts(app) and said(app) == {}
+
+
 @pytest.mark.parametrize("rows", [[], [{"kind": "start", "steps": 36, "epochs": 3}], [step(1, 2.0)]], ids=len)
 @pytest.mark.parametrize("state", ["stopped", "failed"])
 def test_a_run_that_ended_before_there_was_anything(state, rows):
@@ -595,12 +672,25 @@ def test_many_runs_are_told_apart_and_a_chosen_one_is_shown_closely():
     app = shown(*runs)
     names = {row["run"] for row in datasets(app)["validation"]}
     assert len(names) == len(runs) and "One seed" not in texts(app)
-    (choice,) = [box for box in app.selectbox if str(box.key).startswith("closely")]  # pills would run out of sight
+    (choice,) = [box for box in app.selectbox if str(box.key).startswith("closely")]  # pills would be many rows
     healthy(choice.set_value(4).run())
     assert runs[4].name in app.get("download_button")[0].proto.id
     both = shown(*(a_run(pooling=name) for name in ("max", "average")), axis="second", measure="error")
     assert "One seed: a small difference may be chance" in texts(both)
     assert {row["y"] for row in datasets(both)["validation"]} == {0.125}
+
+
+def test_the_runs_of_a_race_are_pills_that_wrap(monkeypatch):
+    runs = [a_run(pooling=name) for name in ("max", "average", "stochastic", "softmax-stochastic", "mixed", "none")]
+    asked, real = {}, st.pills
+    monkeypatch.setattr(st, "pills", lambda label, *a, **more: asked.update({label: more}) or real(label, *a, **more))
+    app = shown(*runs)
+    assert asked["Look closely at"]["wrap"] is True  # Streamlit's own choice within a column is one row
+    (pills,) = [group for group in app.button_group if str(group.key).startswith("closely")]
+    assert len(pills.options) == 6
+    app.session_state[pills.key] = 5
+    healthy(app.run())
+    assert runs[5].name in app.get("download_button")[0].proto.id
 
 
 def test_mcc_of_a_link_is_shown_for_sentences_and_not_asked_of_images():
@@ -629,7 +719,7 @@ def test_a_pooling_that_is_not_known_here_does_not_take_the_page_away():
     app = shown(good, other)
     assert "completed" in texts(app) and "of-tomorrow" in htmls(app)
     assert "of-tomorrow" in texts(shown(other))
-    assert "of-tomorrow" in list(app.dataframe[0].value["pooling"])
+    assert "of-tomorrow" in list(unfolded(app).dataframe[0].value["pooling"])
 
 
 @pytest.mark.parametrize(
@@ -827,9 +917,45 @@ def test_a_hundred_and_fifty_runs_are_listed_newest_first_and_ticked_ones_shown(
     ticked(app, [0, 2])
     press(app, "Show the ticked runs")
     assert address(app) == {"runs": f"{runs[149].name},{runs[147].name}"}
-    ticked(app, list(range(40)))
+    ticked(unfolded(app), list(range(40)))
     press(app, "Show the ticked runs")
     assert address(app)["runs"].count(",") == MOST_WATCHED - 1
+
+
+def unfolded(app: AppTest) -> AppTest:
+    """The list of runs, opened by a click while others are watched."""
+    app.session_state["run_list folded"] = True
+    return healthy(app.run())
+
+
+def test_runs_are_read_only_while_their_list_is_unfolded(monkeypatch):
+    run, read = a_run(), []
+    real = store.newest
+    monkeypatch.setattr(store, "newest", lambda: read.append(1) or real())
+    app = shown(run)
+    for epochs in (4, 5, 6):
+        healthy(app.slider(key=key("epochs")).set_value(epochs).run())
+    assert read == [] and not app.dataframe
+    assert len(unfolded(app).dataframe[0].value) == 1 and read
+    assert len(opened().dataframe[0].value) == 1  # where nothing is watched it is there at once
+
+
+def test_runs_that_differ_in_one_setting_are_told_apart_in_the_list():
+    for settings in ({}, {"learning_rate": 0.01}, {"train_limit": 400, "eval_limit": 200}, {"task": "minimal-pairs"}):
+        a_run(**settings)
+    frame = opened().dataframe[0].value
+    assert sorted(frame["learning rate"].dropna()) == ["0.001", "0.001", "0.01"]
+    assert sorted(frame["examples"].dropna()) == ["400", "all", "all"]
+    assert "other settings" not in frame
+    a_run(batch_size=64)
+    told = list(opened().dataframe[0].value["other settings"].dropna())
+    assert sorted(told) == ["batch size 32"] * 3 + ["batch size 64"]
+
+
+def test_what_all_runs_share_has_no_column():
+    for settings in ({}, {"pooling": "average", "seed": 3}, {"state": "stopped", "epochs": 9}):
+        a_run(**settings)
+    assert not {"learning rate", "examples", "other settings"} & set(opened().dataframe[0].value)
 
 
 def ticked(app: AppTest, rows: list[int]) -> AppTest:

@@ -14,14 +14,15 @@ from typing import Any
 
 import altair as alt
 
-from poolviz.charts.curves import AXES, HEIGHT, MEASURES, Curve, points
+from poolviz.charts.curves import AXES, MEASURES, Curve, points
 from poolviz.charts.entries import GREY, TEXT, Quantity, counted, fence, number, source
 from poolviz.charts.figure import Figure, Rows
 
 PICK = "curves"  # the selection's name
 APART = 18  # pixels between two labels at lines' ends
-PLOT = 310  # pixels that are left for the lines, where the chart takes HEIGHT
-LEGEND = 21  # pixels a line of names
+HEIGHT = 430  # pixels of the whole chart without its legend
+PLOT = 320  # of these are left for the lines
+LEGEND = 30  # pixels a line of names
 BETTER = {"loss": "low", "error": "low", "mcc": "high"}
 
 
@@ -232,4 +233,4 @@ def bands_chart(
         layer("ends")
         .mark_text(align="right", baseline="bottom", dy=-6, fontSize=TEXT, fontStyle="italic")
         .encode(text="name:N"),
-    ).properties(height=HEIGHT + LEGEND * max(0, -(-len(labels) // columns) - 2))
+    ).properties(height=HEIGHT + LEGEND * -(-len(labels) // columns))

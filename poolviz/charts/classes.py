@@ -13,7 +13,6 @@ from poolviz.charts.figure import Figure, Rows
 
 PICK = "classes"  # the selection's name
 LEAST, LANE = 30, 8  # pixels of a row; that a group takes in it
-LEGEND = 21  # pixels a line of names
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ LINE = 30  # letters of a label's line beside a chart
 WORSE, BETTER = "#D55E00", "#0072B2"
 REPORTED = "as reported"
 BEYOND = 4.0  # quartile distances after which a figure lies beyond the scale, where it would flatten all others
-SOURCES = {"A": "report A", "B": "report B"}
 
 
 @dataclass(frozen=True)
@@ -109,9 +108,9 @@ def source(name: str) -> str:
     return f"{REPORTED} ({name})"
 
 
-def rows_of(field: str = "place") -> alt.Y:
+def rows_of() -> alt.Y:
     """A band a row, in the rows' order; `names` says what each is."""
-    return alt.Y("label:N", sort=alt.EncodingSortField(field=field, op="min"), axis=None)
+    return alt.Y("label:N", sort=alt.EncodingSortField(field="place", op="min"), axis=None)
 
 
 def names(base: alt.Chart, **style: Any) -> alt.Chart:

@@ -127,7 +127,7 @@ def _group(
     for seed, value in sorted(row.values.items()):
         one = {"figure": quantity.say(value), "seed": seed, "colour": row.colour}
         if ends[0] <= value <= ends[1]:
-            runs.append({**within, **one, "x": value, "value": value, "shift": shift[seed]})
+            runs.append({**within, **one, "x": value, "value": value, "shift": shift[seed] if n > 1 else 0.0})
         outside += [{**mark, **within} for mark in beyond(label, value, ends, one)]
     sides = {mark["side"]: mark for mark in outside}  # one arrow a side is enough: a run's, where there is one
     return of_row, runs, list(sides.values())

@@ -1,7 +1,7 @@
 """One measure against another: a faint dot a run, a strong mark a group's mean with its name beside it.
 
-Figures come in the units that are shown. Names are placed so that they cover neither marks nor one another on a chart
-of the least width; a line leads to a name that had to move away.
+Figures come in the units that are shown. Names are placed so that they cover one another nowhere on a chart of the
+least width; a line leads to a name that had to move away, and where there is no room it is left to the tooltip.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from poolviz.charts.entries import GREY, TEXT, Quantity, counted, cut, fence, ro
 from poolviz.charts.figure import Figure, Rows
 
 WIDTH, HEIGHT = 560, 400  # pixels of the plot for which names are placed; it may be wider
+AXES = 120  # pixels that titles, ticks and a page's margins take beside it
 EDGE = 28  # pixels around the outermost marks
 LETTER = 6.6  # pixels
+ROOM = 6  # pixels by which a name may leave the plot
 LONGEST = 26  # letters of a line of a name
 
 
@@ -57,6 +59,12 @@ class Box(NamedTuple):
         tall = min(self.bottom, other.bottom) - max(self.top, other.top)
         return max(0.0, wide) * max(0.0, tall)
 
+    @property
+    def outside(self) -> float:
+        """Pixels beyond the plot."""
+        across = max(0.0, -self.left) + max(0.0, self.right - WIDTH)
+        return across + max(0.0, -self.top) + max(0.0, self.bottom - HEIGHT)
+
 
 def tradeoff_figure(
     groups: Sequence[Cloud],
@@ -73,6 +81,9 @@ def tradeoff_figure(
         parts.append("grey diamond: as reported by others, not ours")
     if any(row["outside"] for rows in datasets.values() for row in rows if "outside" in row):
         parts.append("triangle at the edge: beyond the scale")
+    unnamed = len(datasets["means"]) + len(datasets["reported"]) - len(datasets["names"])
+    if unnamed:
+        parts.append(f"hover for the names of {unnamed} more")
     if left_out:
         parts.append(f"left out, as 0 and less have no logarithm: {left_out}")
     said = [f"{row['group']} {row['told']}" for name in ("means", "reported") for row in datasets[name]]
@@ -155,7 +166,7 @@ def _around(rows: Rows) -> list[tuple[float, float]]:
 
 
 def name_rows(named: Rows, runs: Rows, log: tuple[bool, bool]) -> Rows:
-    """Each name with the pixels by which it stands off its mark."""
+    """Names with the pixels by which each stands off its mark; one for which there is no room is left out."""
     places = _pixels([*named, *runs], log)
     marks = [Box(a - 8, b - 8, a + 8, b + 8) for a, b in places[: len(named)]]
     dots = [Box(a - 4, b - 4, a + 4, b + 4) for a, b in places[len(named) :]]
@@ -165,32 +176,42 @@ def name_rows(named: Rows, runs: Rows, log: tuple[bool, bool]) -> Rows:
     order = sorted(range(len(named)), key=lambda at: -abs(places[at][0] - WIDTH / 2))
     for at in order:
         text = wrapped(named[at]["group"], LONGEST)
-        best, least = None, math.inf
-        for distance, dx, dy, align, box in _candidates(places[at], text.split("\n")):
-            outside = (
-                max(0.0, -box.left) + max(0.0, box.right - WIDTH) + max(0.0, -box.top) + max(0.0, box.bottom - HEIGHT)
-            )
-            covered = sum(20 * box.meets(other) for other in taken) + sum(6 * box.meets(mark) for mark in marks)
-            cost = covered + sum(box.meets(dot) for dot in dots) + 40 * outside + 3 * distance
-            if cost < least:
-                best, least = (distance, dx, dy, align, box), cost
-        distance, dx, dy, align, box = best
-        taken.append(box)
-        away = {"dx": dx, "dy": dy, "align": align, "far": distance > 20}
+        spots = list(_spots(places[at], text.split("\n")))
+        best = min(spots, key=lambda spot: spot.cost(taken, marks, dots))
+        if any(best.box.meets(other) for other in taken) or best.box.outside > ROOM:
+            continue  # no room: the tooltip has it
+        taken.append(best.box)
+        away = {"dx": best.dx, "dy": best.dy, "align": best.align, "far": best.distance > 20}
         rows.append({"x": named[at]["x"], "y": named[at]["y"], "name": text, "ours": "n" in named[at], **away})
     return rows
 
 
-def _candidates(place: tuple[float, float], lines: list[str]) -> Iterator[tuple[float, float, float, str, Box]]:
-    """Distance, offset, alignment and box of a name around its mark, the nearest first."""
+class Spot(NamedTuple):
+    """A place for a name beside its mark."""
+
+    distance: float
+    dx: float
+    dy: float
+    align: str
+    box: Box
+
+    def cost(self, taken: Sequence[Box], marks: Sequence[Box], dots: Sequence[Box]) -> float:
+        """Least where it covers nothing and is near; another name must not be covered, a dot may be."""
+        covered = sum(200 * self.box.meets(other) for other in taken) + sum(6 * self.box.meets(mark) for mark in marks)
+        return covered + sum(self.box.meets(dot) for dot in dots) + 500 * self.box.outside + 3 * self.distance
+
+
+def _spots(place: tuple[float, float], lines: list[str]) -> Iterator[Spot]:
+    """Around a mark, the nearest first."""
     a, b = place
     wide, half = LETTER * max(map(len, lines)), (TEXT + 3) / 2 * len(lines)
-    for distance in (13, 30, 48, 70, 95, 125):
+    for distance in (13, 30, 48, 70, 95):
         for angle in range(0, 360, 30):
             dx, dy = distance * math.cos(math.radians(angle)), distance * math.sin(math.radians(angle))
             align = "left" if dx > 1 else "right" if dx < -1 else "center"
             left = a + dx - {"left": 0, "right": wide, "center": wide / 2}[align]
-            yield distance, round(dx, 1), round(dy, 1), align, Box(left, b + dy - half, left + wide, b + dy + half)
+            box = Box(left, b + dy - half, left + wide, b + dy + half)
+            yield Spot(distance, round(dx, 1), round(dy, 1), align, box)
 
 
 def _pixels(rows: Rows, log: tuple[bool, bool]) -> list[tuple[float, float]]:
@@ -257,4 +278,4 @@ def tradeoff_chart(across: str, upright: str, x_told: str, y_told: str, log_x: b
         .mark_point(filled=True, size=190, opacity=1)
         .encode(color=colour, shape=shape("circle"), tooltip=of_mean),
         *texts,
-    ).properties(height=HEIGHT + 60)
+    ).properties(height=HEIGHT + AXES)

@@ -23,11 +23,17 @@ from poolviz.training.config import CLASSES, RunConfig
 from poolviz.training.data import look_up
 
 MOST_SHOWN = 12  # examples
+SHORT = 3  # letters of a class
+# rows of twelve where there is room and the names are short, else of six: none is left with a few alone
 STYLE = """<style>
-.mistakes { display: flex; flex-wrap: wrap; gap: 12px 14px; }
+.mistakes-place { container-type: inline-size; }
+.mistakes { display: grid; grid-template-columns: repeat(6, minmax(0, 92px)); gap: 12px 14px; }
 .mistakes figure { margin: 0; text-align: center; line-height: 1.25; }
-.mistakes figcaption { margin-top: 3px; max-width: 92px; }
-.mistakes img { width: 76px; height: 76px; image-rendering: pixelated; border-radius: 6px; }
+.mistakes figcaption { margin-top: 3px; overflow-wrap: anywhere; }
+.mistakes img { width: 100%; max-width: 76px; aspect-ratio: 1; image-rendering: pixelated; border-radius: 6px; }
+.mistakes.short { grid-template-columns: repeat(6, minmax(0, 76px)); }
+@container (max-width: 420px) { .mistakes, .mistakes.short { grid-template-columns: repeat(4, minmax(0, 92px)); } }
+@container (min-width: 840px) { .mistakes.short { grid-template-columns: repeat(12, minmax(0, 76px)); } }
 </style>"""
 
 
@@ -97,7 +103,8 @@ def _show_images(shown: pd.DataFrame, images: list[torch.Tensor], classes: tuple
             f'<figure><img src="data:image/png;base64,{_png(image)}" alt="{truth}, taken for {said}">'
             f"<figcaption>{truth} → {said}<br><small>{row.confidence:.0%} sure</small></figcaption></figure>"
         )
-    st.html(f"{STYLE}<div class='mistakes'>{''.join(parts)}</div>")
+    kind = "mistakes short" if max(map(len, classes)) <= SHORT else "mistakes"
+    st.html(f"{STYLE}<div class='mistakes-place'><div class='{kind}'>{''.join(parts)}</div></div>")
 
 
 def _png(image: torch.Tensor) -> str:

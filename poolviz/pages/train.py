@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import streamlit as st
 
@@ -19,16 +19,17 @@ from poolviz.pages.machine import machine_button
 from poolviz.pages.run_list import run_list
 from poolviz.pages.show import plain
 from poolviz.pages.train_parameters import PARAMS, TASK_NAMES, key
-from poolviz.pages.watch import in_words, watch
+from poolviz.pages.watch import in_words, visitor, watch
 from poolviz.pooling import POOLINGS
 from poolviz.runs import jobs, store
 from poolviz.runs.summary import standing
 from poolviz.training.config import RunConfig
+from poolviz.training.fetch import at_hand
 from poolviz.training.plan import decisive, seconds
 
 REFUSED = "train_refused"  # session key: what was refused to start and why; told until something else is asked for
-AGAIN = 60.0  # seconds until a scheduler that did not answer is asked again
-UNMEASURED = "train_unmeasured"  # session key: why there is no estimate, until anything changes
+AGAIN = 60.0  # seconds until a scheduler that did not answer, or an estimate that failed, is asked for again
+UNMEASURED = "train_unmeasured"  # session key: of which choice there is no estimate, why, and since when
 
 
 def page() -> None:
@@ -53,8 +54,7 @@ def page() -> None:
         figures = watch(runs)
         if figures:
             _save_menu(figures, runs)
-    with st.expander("Runs on this server", expanded=not runs, icon=":material/history:"):
-        run_list()
+    run_list(unfolded=not runs)
     link.tell_notices(top)
     link.save(PARAMS, differing())
 
@@ -89,11 +89,14 @@ def _measured(config: RunConfig) -> Future:
 def _start_line(configs: list[RunConfig]) -> None:
     racers = " · ".join(POOLINGS[config.pooling].label for config in configs)
     head, button = st.columns([4, 1], vertical_alignment="center")
-    st.session_state.pop(UNMEASURED, None)
     with head:
         st.markdown(f"#### {plain(TASK_NAMES[configs[0].task])}: {plain(racers)}")
-        pending = _pending(configs)
-        st.fragment(_estimate, run_every=0.7 if pending else None)(configs, pending)
+        failure = _failure(configs)
+        if failure:
+            st.caption(failure)
+        else:
+            pending = _pending(configs)
+            st.fragment(_estimate, run_every=0.7 if pending else None)(configs, pending)
     button.button(
         "Start",
         type="primary",
@@ -104,14 +107,24 @@ def _start_line(configs: list[RunConfig]) -> None:
     )
 
 
+def _choice(configs: list[RunConfig]) -> tuple[list[RunConfig], bool]:
+    return configs, at_hand(configs[0].task)  # which a download changes
+
+
+def _failure(configs: list[RunConfig]) -> str:
+    """Why there is no estimate, if this very choice was measured in vain a moment ago: it would only fail again."""
+    choice, told, since = st.session_state.get(UNMEASURED, (None, "", 0.0))
+    if told and choice == _choice(configs) and time.monotonic() < since + AGAIN:
+        return told
+    st.session_state.pop(UNMEASURED, None)
+    return ""
+
+
 def _pending(configs: list[RunConfig]) -> bool:
     return not all(_measured(decisive(config)).done() for config in configs)
 
 
 def _estimate(configs: list[RunConfig], was_pending: bool) -> None:
-    if UNMEASURED in st.session_state:  # the fragment looks again by itself, and would only fail again
-        st.caption(st.session_state[UNMEASURED])
-        return
     asked = [_measured(decisive(config)) for config in configs]
     if not all(each.done() for each in asked):
         st.caption(":material/timer: measuring the first steps on this machine …")
@@ -122,9 +135,12 @@ def _estimate(configs: list[RunConfig], was_pending: bool) -> None:
     except (ValueError, OSError, RuntimeError) as error:
         for config, each in zip(configs, asked, strict=True):
             if each.exception():
-                _measured.clear(decisive(config))  # asked again when anything changes
-        st.session_state[UNMEASURED] = f":material/timer_off: {plain(str(error))}"
-        st.caption(st.session_state[UNMEASURED])
+                _measured.clear(decisive(config))  # asked again when the choice changes
+        told = f":material/timer_off: {plain(str(error))}"
+        st.session_state[UNMEASURED] = _choice(configs), told, time.monotonic()
+        st.caption(told)
+        if was_pending:
+            st.rerun()  # nothing to look for any more
         return
     total = sum(seconds(jobs.limited(config, most), each) for config, each in zip(configs, measured, strict=True))
     first = measured[0]
@@ -133,10 +149,20 @@ def _estimate(configs: list[RunConfig], was_pending: bool) -> None:
     st.caption(
         f":material/timer: about **{in_words(total)}** in all on {plain(device)} · "
         f"{examples:,} training examples · {configs[0].epochs} epochs · "
-        f"{first['parameters']:,} learned parameters"
+        f"{_parameters(configs, measured)} learned parameters"
     )
     if was_pending:
-        st.rerun()  # nothing to look for any more
+        st.rerun()
+
+
+def _parameters(configs: list[RunConfig], measured: list[dict[str, Any]]) -> str:
+    """One figure, with the one pooling that differs, or their range: what follows a pooling depends on its output."""
+    counts = [each["parameters"] for each in measured]
+    usual = max(counts, key=counts.count)
+    others = [f"{POOLINGS[c.pooling].label}: {n:,}" for c, n in zip(configs, counts, strict=True) if n != usual]
+    if len(others) > 1:
+        return f"{min(counts):,} to {max(counts):,}"
+    return f"{usual:,}" + (f" ({plain(others[0])})" if others else "")
 
 
 def _start(configs: list[RunConfig]) -> None:
@@ -144,18 +170,12 @@ def _start(configs: list[RunConfig]) -> None:
         st.toast("These runs wait or train already.", icon=":material/hourglass_empty:")
         return
     try:
-        runs = jobs.submit(configs, visitor=_visitor(), keep_weights=bool(st.session_state[key("keep")]))
+        runs = jobs.submit(configs, visitor=visitor(), keep_weights=bool(st.session_state[key("keep")]))
     except (ValueError, InputError, OSError) as error:
         st.session_state[REFUSED] = configs, str(error)
         return
     st.session_state.pop(REFUSED, None)
     st.session_state[key("runs")] = [run.name for run in runs]
-
-
-def _visitor() -> str:
-    """A browser, for the limit of runs a visitor: a school's computers may share one address."""
-    known = st.context.cookies.get("_streamlit_xsrf") or st.context.ip_address or "this machine"
-    return hashlib.sha256(str(known).encode()).hexdigest()[:16]
 
 
 def _are_underway(configs: list[RunConfig]) -> bool:

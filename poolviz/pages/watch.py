@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 
 import streamlit as st
@@ -19,7 +20,7 @@ from poolviz.runs.store import Run
 from poolviz.runs.summary import Standing, labels, result, standing
 
 LOOK_EVERY = 1.0  # seconds
-LONG_ROW = 50  # characters
+LONG_PILL, MOST_PILLS = 36, 120  # characters of a label, and of all: one row and some four of half a narrow page
 ICONS = {
     "queued": ":material/hourglass_empty:",
     "running": ":material/play_circle:",
@@ -101,6 +102,7 @@ def _choose_view(text: bool) -> None:
         format_func=MEASURES.get,
         required=True,
         label_visibility="collapsed",
+        wrap=True,
         **bounds(key("measure")),
     )
     st.segmented_control(
@@ -109,6 +111,7 @@ def _choose_view(text: bool) -> None:
         format_func=lambda axis: f"by {axis}",
         required=True,
         label_visibility="collapsed",
+        wrap=True,
         **bounds(key("axis")),
     )
 
@@ -135,7 +138,9 @@ def _leading(stands: list[Standing]) -> Standing:
 
 
 def _standing_line(stand: Standing, label: str, colour: str, states: list[str]) -> None:
-    name, middle, button = st.columns([4, 11, 1], vertical_alignment="center")
+    # where all are completed there is nothing to press, and a narrow page has the room
+    widths = [4, 14] if set(states) == {"completed"} else [4, 13, 1]
+    name, middle, button = (*st.columns(widths, vertical_alignment="center"), None)[:3]
     name.html(f'<span style="color:{colour};font-size:1.3em">●</span> <b>{html.escape(label)}</b>')
     if stand.ended:
         middle.markdown(f"{ICONS[stand.state]} {_outcome(stand)}")
@@ -151,7 +156,9 @@ def _standing_line(stand: Standing, label: str, colour: str, states: list[str]) 
             on_click=jobs.stop,
             args=(stand.run,),
         )
-    if stand.state in ("stopped", "failed") and stand.run.weights("checkpoint").is_file():
+    if stand.state not in ("stopped", "failed"):
+        return
+    if stand.run.weights("checkpoint").is_file():
         button.button(
             "",
             icon=":material/play_arrow:",
@@ -160,6 +167,10 @@ def _standing_line(stand: Standing, label: str, colour: str, states: list[str]) 
             on_click=_go_on,
             args=(stand.run,),
         )
+    elif button.button(
+        "", icon=":material/replay:", help=f"Start {plain(label)} anew", key=f"anew {stand.run.name}"
+    ) and _start_anew(stand):
+        st.rerun()  # the page has another run to watch
 
 
 def _go_on(run: Run) -> None:
@@ -167,6 +178,25 @@ def _go_on(run: Run) -> None:
         jobs.resume(run)
     except ValueError as error:
         st.toast(plain(str(error)), icon=":material/error:", duration="long")
+
+
+def _start_anew(stand: Standing) -> bool:
+    """The same configuration as a new run, in the old one's place; whether it was taken."""
+    keep = bool(stand.run.job.get("keep_weights", True))
+    try:
+        (run,) = jobs.submit([stand.config], visitor=visitor(), keep_weights=keep)
+    except (ValueError, OSError) as error:
+        st.toast(plain(str(error)), icon=":material/error:", duration="long")
+        return False
+    names = st.session_state[key("runs")]
+    st.session_state[key("runs")] = [run.name if name == stand.run.name else name for name in names]
+    return True
+
+
+def visitor() -> str:
+    """A browser, for the limit of runs a visitor: a school's computers may share one address."""
+    known = st.context.cookies.get("_streamlit_xsrf") or st.context.ip_address or "this machine"
+    return hashlib.sha256(str(known).encode()).hexdigest()[:16]
 
 
 def _progress(stand: Standing, states: list[str]) -> str:
@@ -196,7 +226,7 @@ def _outcome(stand: Standing) -> str:
         elif error is not None:
             said.append(f"{split} error **{error:.1%}**")
     if told["train_seconds"]:
-        said.append(f"{in_words(told['train_seconds'])} of training")
+        said.append(f"trained {in_words(told['train_seconds'])}")
     line = " · ".join([stand.state, *said])
     return line + (f"  \n{plain(stand.reason)}" if stand.reason else "")
 
@@ -210,11 +240,17 @@ def _figure(stands: list[Standing]) -> Figure:
 
 
 def _choose_one(told: list[str], name: str) -> int:
-    if sum(map(len, told)) > LONG_ROW:  # pills in a row that is too long run out of sight
+    if max(map(len, told)) > LONG_PILL or sum(map(len, told)) > MOST_PILLS:
         return st.selectbox("Look closely at", range(len(told)), format_func=told.__getitem__, key=name)
     shown = [plain(label) for label in told]
     return st.pills(
-        "Look closely at", range(len(told)), format_func=shown.__getitem__, default=0, required=True, key=name
+        "Look closely at",
+        range(len(told)),
+        format_func=shown.__getitem__,
+        default=0,
+        required=True,
+        key=name,
+        wrap=True,  # in a column they would run out of sight
     )
 
 

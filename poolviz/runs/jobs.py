@@ -218,7 +218,7 @@ def _warm() -> None:
 
 
 def estimate(config: RunConfig) -> dict[str, Any]:
-    """Seconds of a run that a page asks for, and what else `training/estimate.py` tells; blocks while it measures.
+    """What `training/estimate.py` measures of a run that a page asks for; blocks meanwhile.
 
     ValueError, one sentence, for what cannot run and where nothing answers in time.
     """

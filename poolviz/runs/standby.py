@@ -29,7 +29,7 @@ from poolviz.training.folder import PROJECT, cores
 NICE = 19  # pages come first
 LOOK = 0.05  # seconds between two looks
 REMEMBERED = 256  # estimates
-BUSY = "The time cannot be measured now, the machine is too busy: start without, or ask again."
+BUSY = "The time cannot be measured now, the machine is too busy: start without, or look again in a minute."
 
 
 def spawn(*arguments: str, environment: Mapping[str, str] | None = None, **streams: Any) -> subprocess.Popen[str]:
@@ -180,7 +180,7 @@ atexit.register(PLACES.empty)
 
 
 class Estimates:
-    """How long runs will take, measured by the process that stands by and remembered."""
+    """What decides how long runs take, measured by the process that stands by and remembered."""
 
     def __init__(self, places: Places) -> None:
         self._places = places

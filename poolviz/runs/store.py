@@ -202,8 +202,13 @@ def find(name: str) -> Run | None:
 
 def all_runs() -> Iterator[Run]:
     """Users' runs, the newest first, then those that are shipped."""
-    yield from sorted(users_runs(), key=lambda run: run.created, reverse=True)
+    yield from newest()
     yield from _in(SHIPPED)
+
+
+def newest() -> list[Run]:
+    """Users' runs, the newest first."""
+    return sorted(users_runs(), key=lambda run: run.created, reverse=True)
 
 
 def unsorted_runs() -> Iterator[Run]:

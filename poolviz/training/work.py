@@ -137,7 +137,6 @@ def sentence(error: BaseException) -> str:
 def standby() -> int:
     """Get everything ready, then follow orders."""
     from poolviz.training.estimate import measure, warm_up
-    from poolviz.training.plan import seconds
 
     answers, sys.stdout = sys.stdout, sys.stderr  # nothing else may speak on the line of answers
     set_threads()
@@ -158,9 +157,7 @@ def standby() -> int:
             sys.stdout = sys.stderr
             return 0 if work(folder, order.get("resume", False)) in GOOD_ENDS else 1
         try:
-            config = RunConfig.from_dict(order["measure"])
-            answer: dict[str, Any] = measure(config)
-            answer["seconds"] = seconds(config, answer)
+            answer: dict[str, Any] = measure(RunConfig.from_dict(order["measure"]))
         except Exception as error:  # an estimate that cannot be had must not end the process
             answer = {"error": sentence(error)}
         print(json.dumps(answer), file=answers, flush=True)

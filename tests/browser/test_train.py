@@ -7,8 +7,10 @@ on shared cores a test allows twice what the project promises.
 import json
 import os
 import re
+import shutil
 import time
 from collections import Counter
+from pathlib import Path
 
 import pandas as pd
 import psutil
@@ -263,6 +265,34 @@ def test_nothing_of_a_race_is_cut_off(race, tab, size):
                .map(each => [each.scrollWidth, each.clientWidth])"""
     )
     assert main[0] <= main[1] and all_[0] <= all_[1]
+
+
+def test_each_of_six_runs_can_be_chosen_on_a_narrow_page(house, race, tab):
+    names = list(race[0])
+    for pooling in ("softmax-stochastic", "mixed", "none"):  # copies under another name: only their labels count here
+        names.append(names[0].replace("-max-", f"-{pooling}-"))
+        copy = Path(shutil.copytree(house.run(names[0]).folder, house.run(names[-1]).folder))
+        config = json.loads((copy / "config.json").read_text())
+        (copy / "config.json").write_text(json.dumps(config | {"pooling": pooling}))
+    tab.page.set_viewport_size({"width": 768, "height": 1024})
+    tab.page.goto(f"{house.server.url}train?runs={','.join(names)}")
+    tab.page.locator(CONFUSION).wait_for(timeout=PATIENCE * 1000)
+    measured(tab)
+    tab.idle()
+    pills = tab.page.get_by_role("radiogroup", name="Look closely at").get_by_role("radio")
+    assert pills.count() == 6
+    for number in range(6):
+        box = pills.nth(number).bounding_box()
+        seen = """([x, y]) => document.elementFromPoint(x, y)?.closest('[role=radiogroup]') !== null"""
+        assert box["x"] + box["width"] <= 768, box
+        pills.nth(number).scroll_into_view_if_needed()
+        box = pills.nth(number).bounding_box()
+        for x in (box["x"] + 6, box["x"] + box["width"] - 6):
+            assert tab.page.evaluate(seen, [x, box["y"] + box["height"] / 2]), (number, box)
+    pills.last.click()
+    tab.page.get_by_text("Settings, footprint, command, download: None").wait_for()
+    for name in names[3:]:
+        shutil.rmtree(house.run(name).folder)
 
 
 def test_the_zip_and_the_pictures_of_a_race_are_files(race, tab):
