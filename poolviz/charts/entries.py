@@ -19,7 +19,8 @@ TEXT = 13  # pixels
 LINE = 30  # letters of a label's line beside a chart
 WORSE, BETTER = "#D55E00", "#0072B2"
 REPORTED = "as reported"
-BEYOND = 4.0  # quartile distances after which a figure lies beyond the scale, where it would flatten all others
+BEYOND = 4.0  # quartile distances after which a figure may lie beyond the scale
+FLATTENED = 30.0  # so many times as wide the scale would be with it: less is a fact to see, not to cut off
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def fence(values: Sequence[float]) -> tuple[float, float]:
     reach = BEYOND * (third - first)
     inside = [value for value in values if first - reach <= value <= third + reach]
     low, high = min(inside), max(inside)
-    return (low, high) if 0 < 4 * (high - low) < most - least else (least, most)
+    return (low, high) if 0 < FLATTENED * (high - low) < most - least else (least, most)
 
 
 def cut(value: float, ends: tuple[float, float]) -> float:

@@ -86,8 +86,9 @@ def leaderboard_rows(
         found = {"label": wrapped(f"{other.label}, {source(other.source)}"), "place": len(rows) + place}
         told = {"group": other.label, "figure": quantity.quote(other.value), "source": source(other.source)}
         shown = {"x": cut(other.value, ends), "value": other.value, "end": quantity.quote(other.value)}
+        shown["inside"] = ends[0] <= other.value <= ends[1]
         datasets["reported"].append({**found, **told, **shown, "line": place == 0 and bool(rows)})
-        datasets["beyond"] += [{**mark, **found} for mark in beyond("", other.value, ends, told)]
+        datasets["beyond"] += [{**mark, **found} for mark in beyond("", other.value, ends, {**told, "colour": GREY})]
     if baseline:
         datasets["baseline"].append(
             {"x": cut(baseline[1], ends), "figure": quantity.say(baseline[1]), "of": baseline[0]}
@@ -199,9 +200,9 @@ def leaderboard_chart(title: str, axis: str, step: int) -> alt.LayerChart:
         runs.mark_point(filled=False, size=60, strokeWidth=1.6, opacity=0.9, yOffset=alt.expr("datum.shift")).encode(
             x=x, y=y, color=colour, tooltip=of_run
         ),
-        others.mark_point(shape="diamond", filled=False, size=120, strokeWidth=2, opacity=1, color=GREY).encode(
-            x=x, y=y, tooltip=[*told, alt.Tooltip("source:N", title="whose")]
-        ),
+        others.transform_filter("datum.inside")
+        .mark_point(shape="diamond", filled=False, size=120, strokeWidth=2, opacity=1, color=GREY)
+        .encode(x=x, y=y, tooltip=[*told, alt.Tooltip("source:N", title="whose")]),
         outside.mark_point(filled=True, size=130, opacity=1).encode(
             x=x, y=y, color=alt.Color("colour:N", scale=None), shape=shape, tooltip=of_run
         ),

@@ -168,8 +168,9 @@ def _comparability(selection: Selection, baseline: Group | None) -> None:
 
 def show_table(selection: Selection) -> None:
     """All measures, mean and standard deviation; what was reported stands apart."""
-    st.markdown("**All measures**: mean ± standard deviation over seeds")
-    st.dataframe(pd.DataFrame(table(selection)), hide_index=True, width="stretch")
+    if selection.groups:
+        st.markdown("**All measures**: mean ± standard deviation over seeds")
+        st.dataframe(pd.DataFrame(table(selection)), hide_index=True, width="stretch")
     if selection.reported:
         st.markdown("**As reported**, by others on other machines: never averaged with ours")
         st.dataframe(pd.DataFrame(reported_table(selection)), hide_index=True, width="stretch")
