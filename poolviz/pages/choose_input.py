@@ -16,6 +16,7 @@ from poolviz.pages.parameters import INPUTS, MAPS, SIZES, bounds
 from poolviz.pages.show import plain
 from poolviz.pooling import POOLINGS
 from poolviz.runs import networks, store
+from poolviz.runs.results import SHIPPED, origin
 from poolviz.runs.store import Run
 
 MAP_NAMES = {"image": "the image itself", "edges": "edge filters", "gabor": "Gabor filters"}
@@ -180,22 +181,36 @@ def choose_map(picture: Picture, key: tuple) -> tuple[FeatureMap, str]:
 
 def _trained_map(picture: Picture, key: tuple) -> tuple[FeatureMap, str]:
     """A layer of a CNN that a run has trained; the image itself where none is here or the picture is too small."""
-    known = {run.name: run for run in networks.at_hand()}
+    known = {run.name: run for run in trained_networks()}
     if not known:
         st.info("No trained CNN is here; the image itself is shown. The page Train keeps weights where it is asked to.")
         return _map("image", True, "", "", picture, key), MAP_NAMES["image"]
     if st.session_state["trained"] not in known:
         link.replace("trained", next(iter(known)))
-    name = st.selectbox("Trained with", list(known), format_func=lambda each: _told(known[each]), **bounds("trained"))
+    name = st.selectbox(
+        "Trained with", list(known), format_func=lambda each: network_name(known[each]), **bounds("trained")
+    )
     stage = st.selectbox("Layer", list(networks.LAYERS), format_func=networks.LAYERS.get, **bounds("conv"))
     try:
-        return _trained(name, stage, picture, key), f"{_told(known[name])}, {networks.LAYERS[stage].lower()}"
+        return _trained(name, stage, picture, key), f"{network_name(known[name])}, {networks.LAYERS[stage].lower()}"
     except (InputError, ValueError) as error:
         st.error(plain(str(error)), icon=":material/error:")
         return _map("image", True, "", "", picture, key), MAP_NAMES["image"]
 
 
-def _told(run: Run) -> str:
+def trained_networks() -> list[Run]:
+    """Those that are at hand: shipped ones first, by task, their poolings in the order of the registry."""
+    order = list(POOLINGS)
+
+    def place(run: Run) -> tuple[bool, str, int]:
+        known = run.config.pooling in order
+        return origin(run) != SHIPPED, run.config.task, order.index(run.config.pooling) if known else len(order)
+
+    return sorted(networks.at_hand(), key=place)
+
+
+def network_name(run: Run) -> str:
+    """What a trained network is, in a few words."""
     pooling = POOLINGS[run.config.pooling].label if run.config.pooling in POOLINGS else run.config.pooling
     return f"{pooling}, {run.config.task}, seed {run.config.seed}"
 

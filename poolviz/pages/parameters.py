@@ -41,6 +41,7 @@ LENSES = {
     "chance": "Chance",
     "invariance": "Shift and noise",
     "repeat": "Repeat",
+    "answers": "Networks",
 }
 OPERATORS = tuple(name for name, pooling in POOLINGS.items() if pooling.for_maps)
 

@@ -1,4 +1,4 @@
-"""Trained CNNs whose weights were kept, shipped ones first: what their layers make of a picture.
+"""Trained CNNs whose weights were kept: what their layers make of a picture.
 
 The convolutions take a picture of any size, so a photograph can be looked at through a network of digits. torch is
 imported where a network is loaded.
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poolviz.runs import store
-from poolviz.runs.results import SHIPPED, origin
 from poolviz.runs.store import Run
 from poolviz.training.config import CLASSES, IMAGE_TASKS, RunConfig
 
@@ -22,21 +21,20 @@ if TYPE_CHECKING:
 
 LAYERS = {"conv1": "First convolution", "conv2": "Second convolution", "pooled": "After its pooling"}
 LEAST_SIDE = 8  # pixels: below, two convolutions and a pooling leave nothing
+INK = 0.1  # what is brighter belongs to a digit
 IMAGE_SIDES = {"digits": 8}  # pixels of a task's images; 28 for the others
 
 
 def at_hand() -> list[Run]:
-    """Runs of images whose best weights are here: shipped ones first, by pooling and seed."""
+    """Runs of images whose best weights are here, by task, pooling and seed."""
     found = []
     for run in store.unsorted_runs():
         try:
             if run.weights("best").is_file() and run.config.task in IMAGE_TASKS:
-                found.append(
-                    (origin(run) != SHIPPED, run.config.task, run.config.pooling, run.config.seed, run.name, run)
-                )
+                found.append(run)
         except ValueError:  # a damaged folder
             continue
-    return [entry[-1] for entry in sorted(found, key=lambda entry: entry[:-1])]
+    return sorted(found, key=lambda run: (run.config.task, run.config.pooling, run.config.seed, run.name))
 
 
 def layer_map(run: Run, plane: Tensor, layer: str) -> Tensor:
@@ -56,6 +54,49 @@ def layer_map(run: Run, plane: Tensor, layer: str) -> Tensor:
         for part in features[: stop + 1]:
             x = part(x)
     return x[0]
+
+
+def answer(run: Run, plane: Tensor, native: bool = False) -> Tensor:
+    """Probabilities (classes,) of a picture (H, W) in 0..1, in eval mode.
+
+    A `native` picture is one of the network's own data set and is taken as it is; any other is brought into its form
+    first. ValueError, one sentence, for a picture without ink and for weights that are missing or damaged.
+    """
+    import torch
+
+    network, side = load(run), IMAGE_SIDES.get(run.config.task, 28)
+    x = plane if native else as_digit(plane, side)
+    with torch.no_grad():
+        return network(x[None, None]).softmax(dim=-1)[0]
+
+
+def as_digit(plane: Tensor, side: int) -> Tensor:
+    """A picture (H, W) in 0..1 as the data sets hold theirs: (side, side), bright on dark, centred.
+
+    MNIST (LeCun et al. 1998) fits a digit into 20 x 20 and puts its centre of mass into the middle of 28 x 28; the
+    8 x 8 digits fill their square.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    ink = plane > INK
+    if not ink.any():
+        raise ValueError("There is nothing bright to read in this picture: draw a digit, or choose another.")
+    rows, columns = ink.any(dim=1).nonzero()[:, 0], ink.any(dim=0).nonzero()[:, 0]
+    box = plane[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    inner = round(side * 20 / 28) if side >= 28 else side
+    scale = inner / max(box.shape)
+    size = [max(1, round(extent * scale)) for extent in box.shape]
+    small = F.interpolate(box[None, None], size=size, mode="bilinear", antialias=True, align_corners=False)[0, 0]
+    top, left = ((side - extent) // 2 for extent in size)
+    if side > inner:
+        share = small / small.sum()
+        centre = [float((share.sum(dim=1 - axis) * torch.arange(extent)).sum()) for axis, extent in enumerate(size)]
+        places = (round((side - 1) / 2 - middle) for middle in centre)
+        top, left = (min(max(0, at), side - extent) for at, extent in zip(places, size, strict=True))
+    digit = torch.zeros(side, side)
+    digit[top : top + size[0], left : left + size[1]] = small
+    return digit
 
 
 def load(run: Run) -> PooledCNN:
