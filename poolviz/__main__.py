@@ -1,4 +1,4 @@
-"""The command line: `python -m poolviz doctor | train | sweep | ship | bench`.
+"""The command line: `python -m poolviz doctor | train | sweep | results | ship | bench`.
 
 Reads arguments and hands over. It knows nothing of torch or of charts; each command imports what it needs
 when it is called, so that `--help` answers at once.
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from poolviz.runs.commands import Parser, add_ship, add_sweep, add_train
+from poolviz.runs.commands import Parser, add_results, add_ship, add_sweep, add_train
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "tests" / "benchmarks"
 
@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_train(commands)
     add_sweep(commands)
+    add_results(commands)
     add_ship(commands)
     run = commands.add_parser(
         "bench",
@@ -91,6 +92,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from poolviz.runs.sweep import sweep
 
         return sweep(options)
+    if options.command == "results":
+        from poolviz.runs.tables import results
+
+        return results(options)
     if options.command == "ship":
         from poolviz.runs.ship import ship
 

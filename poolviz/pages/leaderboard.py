@@ -18,9 +18,10 @@ from poolviz.pages.compare_parameters import key
 from poolviz.pages.parameters import bounds
 from poolviz.pages.show import plain, show_figure
 from poolviz.pages.train_parameters import label_of
-from poolviz.runs.groups import Group, Spread, difference, differing, spread, unlike
+from poolviz.runs.groups import Group, difference, differing, spread, unlike
 from poolviz.runs.reported import Reported
 from poolviz.runs.results import MEASURES, Measure
+from poolviz.runs.tables import heading, in_words
 from poolviz.training.config import TEXT_TASKS
 
 FIRST = ("test_error", "last_mcc", "validation_error")  # to begin with: the first that a run knows; MCC for text
@@ -181,7 +182,7 @@ def table(selection: Selection) -> list[dict[str, Any]]:
     known = known_measures(selection)
     return [
         {"runs": selection.name_of(each), "n": len(each.results)}
-        | {_heading(MEASURES[name]): in_words(each.spread(name), MEASURES[name]) for name in known}
+        | {heading(MEASURES[name]): in_words(each.spread(name), MEASURES[name]) for name in known}
         | {"epochs": each.config.epochs, "machine": each.hardware, "from": ", ".join(each.origins)}
         for each in selection.groups
     ]
@@ -193,29 +194,12 @@ def reported_table(selection: Selection) -> list[dict[str, Any]]:
     return [
         {"report": each.report, "what": who(each)}
         | {
-            _heading(MEASURES[name]): f"{each.values[name] * MEASURES[name].scale:.4g}" if name in each.values else ""
+            heading(MEASURES[name]): f"{each.values[name] * MEASURES[name].scale:.4g}" if name in each.values else ""
             for name in known
         }
         | {"note": each.note}
         for each in selection.reported
     ]
-
-
-def _heading(measure: Measure) -> str:
-    return f"{measure.label} ({measure.unit})" if measure.unit else measure.label
-
-
-def in_words(found: Spread | None, measure: Measure) -> str:
-    """Mean and spread, to the digits that mean something."""
-    if found is None:
-        return ""
-    mean = found.mean * measure.scale
-    if measure.name == "parameters":
-        return f"{mean:,.0f}"
-    digits = 3 if not measure.unit else 2 if abs(mean) < 100 else 0
-    if found.sd is None:
-        return f"{mean:,.{digits}f}"
-    return f"{mean:,.{digits}f} ± {found.sd * measure.scale:,.{digits}f}"
 
 
 def _differences_of_settings(selection: Selection) -> None:

@@ -180,6 +180,17 @@ def add_sweep(commands: Any) -> None:
     add_fields(parser, leave_out=("pooling", "seed", "learning_rate"))
 
 
+def add_results(commands: Any) -> None:
+    """Add `results` to the commands."""
+    parser = commands.add_parser(
+        "results",
+        help="print what completed runs came to over seeds, and what they say of the reports' claims",
+        description="Tables in Markdown: mean ± standard deviation over seeds, a table a training set and machine.",
+    )
+    parser.add_argument("--task", metavar="NAME", choices=TASKS, help=f"one of {', '.join(TASKS)} alone")
+    parser.add_argument("--shipped", action="store_true", help="only the runs that came with the project")
+
+
 def add_ship(commands: Any) -> None:
     """Add `ship` to the commands."""
     parser = commands.add_parser(
