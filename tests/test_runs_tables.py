@@ -1,4 +1,4 @@
-"""Tables of results in words: means and spreads against numpy, one table a setting, and the command that prints them."""
+"""Tables of results in words: means and spreads against numpy, a table a setting, and the command that prints them."""
 
 from pathlib import Path
 
