@@ -21,6 +21,7 @@ from poolviz.pages.parameters import (
     bounds,
 )
 from poolviz.pooling import POOLINGS
+from poolviz.runs.networks import LAYERS
 from tests.test_page_explorer import data, edited, healthy, new_page, no_data, numbers, one_sentence, opened, said, send
 
 __all__ = ["no_data"]  # a fixture, used by every test of this file
@@ -38,6 +39,8 @@ SAMPLES = {
     "relu": [True, False],
     "model": ["resnet18"],
     "layer": ["layer1.0.conv1"],
+    "trained": ["digits-max-s0", "digits-none-s0"],
+    "conv": list(LAYERS),
     "channel": [0, 1, 9999],
     "operators": [["max"], ["max", "average", "stochastic"], list(OPERATORS[:4]), list(OPERATORS[-4:])],
     "kernel": list(range(1, 9)),
@@ -70,6 +73,8 @@ BAD = {
     "drawing": ["garbage", "", "%%%", "A" * 5000, "eNr7_3_oA4ZhAACnLsM"],
     "map": ["edge", ""],
     "relu": ["true", "1", "YES", ""],
+    "trained": ["../x", "", "A", "a" * 200],
+    "conv": ["conv9", ""],
     "channel": ["-1", "10000", "x"],
     "operators": ["max,foo", "max,max,,", "max,average,min,lp,none", "MAX", "cls", "max;average"],
     "kernel": ["99", "0", "9", "2.5", "two", "-2", "2 2"],
@@ -153,7 +158,7 @@ def test_a_widget_uses_its_parameters_name(name):
 # ---- a link opens its state
 
 WIDGETS = {
-    "selectbox": ["input", "photo", "map", "channel", "first", "second", "chance"],
+    "selectbox": ["input", "photo", "map", "trained", "conv", "channel", "first", "second", "chance"],
     "number_input": ["index", "kernel", "stride", "padding", "dilation", "seed", "p"],
     "select_slider": ["size", "temperature", "mix", "draws"],
     "slider": ["shift", "times"],
@@ -166,6 +171,8 @@ STATES = [
     {"input": "photo", "photo": "china", "size": "28", "channel": "2", "palette": "grey"},
     {"map": "gabor", "relu": "no", "channel": "31", "operators": "lp,mixed", "p": "3", "mix": "0.3"},
     {"map": "edges", "channel": "7", "lens": "channels"},
+    {"map": "trained", "trained": "digits-none-s0", "conv": "conv1", "channel": "7"},
+    {"lens": "answers", "index": "12"},
     {"operators": "stochastic,softmax-stochastic", "mode": "train", "seed": "77", "temperature": "0.03"},
     {"operators": "average,none", "padding": "1", "countpad": "yes", "ceil": "yes", "stride": "3"},
     {"lens": "difference", "first": "average", "second": "stochastic", "cell": "3,3"},

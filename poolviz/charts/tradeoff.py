@@ -18,6 +18,7 @@ from poolviz.charts.entries import GREY, TEXT, Quantity, counted, cut, fence, ro
 from poolviz.charts.figure import Figure, Rows
 
 WIDTH, HEIGHT = 560, 400  # pixels of the plot for which names are placed; it may be wider
+MOST_NAMES = 25  # each is compared with all others
 AXES = 120  # pixels that titles, ticks and a page's margins take beside it
 EDGE = 28  # pixels around the outermost marks
 LETTER = 6.6  # pixels
@@ -173,7 +174,7 @@ def name_rows(named: Rows, runs: Rows, log: tuple[bool, bool]) -> Rows:
     taken: list[Box] = []
     rows = []
     # those at the edges first: they have the least choice
-    order = sorted(range(len(named)), key=lambda at: -abs(places[at][0] - WIDTH / 2))
+    order = sorted(range(len(named)), key=lambda at: -abs(places[at][0] - WIDTH / 2))[:MOST_NAMES]
     for at in order:
         text = wrapped(named[at]["group"], LONGEST)
         spots = list(_spots(places[at], text.split("\n")))

@@ -192,8 +192,10 @@ def _trained_map(picture: Picture, key: tuple) -> tuple[FeatureMap, str]:
     )
     stage = st.selectbox("Layer", list(networks.LAYERS), format_func=networks.LAYERS.get, **bounds("conv"))
     try:
-        return _trained(name, stage, picture, key), f"{network_name(known[name])}, {networks.LAYERS[stage].lower()}"
-    except (InputError, ValueError) as error:
+        made = known[name].weights("best").stat().st_mtime_ns
+        told = f"{network_name(known[name])}, {networks.LAYERS[stage].lower()}"
+        return _trained(name, made, stage, picture, key), told
+    except (InputError, ValueError, OSError) as error:
         st.error(plain(str(error)), icon=":material/error:")
         return _map("image", True, "", "", picture, key), MAP_NAMES["image"]
 
@@ -216,7 +218,7 @@ def network_name(run: Run) -> str:
 
 
 @st.cache_data(max_entries=256, max_size="256MB", show_spinner=False)
-def _trained(name: str, stage: str, _picture: Picture, picture_key: tuple) -> FeatureMap:
+def _trained(name: str, made_ns: int, stage: str, _picture: Picture, picture_key: tuple) -> FeatureMap:
     run = store.find(name)
     if run is None:
         raise InputError(f"The run {name} is not here (any more).")

@@ -12,11 +12,12 @@ import streamlit as st
 from poolviz.pages import link
 from poolviz.pages.compare_parameters import HELD_OUT, ORIGIN_NAMES, REPORTED, key
 from poolviz.pages.parameters import bounds
-from poolviz.pages.train_parameters import TASK_NAMES, colour_of, label_of
+from poolviz.pages.train_parameters import IMAGE_POOLINGS, TASK_NAMES, TEXT_POOLINGS, colour_of, label_of
 from poolviz.pooling import POOLINGS
 from poolviz.runs.groups import Group, group, titles
 from poolviz.runs.reported import Reported, reported
-from poolviz.runs.results import Damaged, Result, Shelf
+from poolviz.runs.results import IMPORTED, Damaged, Result, Shelf
+from poolviz.training.config import TEXT_TASKS
 
 ANY = "all"  # machines
 
@@ -31,7 +32,7 @@ class Selection:
     colours: tuple[str, ...]
     reported: tuple[Reported, ...]
     damaged: tuple[Damaged, ...]
-    everything: tuple[Group, ...]  # all completed runs on this server: claims choose among them
+    evidence: tuple[Group, ...]  # completed runs of all tasks, shipped or made here: claims choose among them
 
     @property
     def completed(self) -> list[Group]:
@@ -103,7 +104,7 @@ def choose_results() -> Selection:
         tuple(colour_of(each.config.pooling) for each in groups),
         reported(task) if REPORTED in origins and st.session_state[key("size")] in (None, "0") else (),
         tuple(damaged),
-        tuple(group(results)),
+        tuple(group([result for result in results if result.origin != IMPORTED])),
     )
 
 
@@ -143,8 +144,12 @@ def _kept(name: str, options: Sequence[Any], default: Any) -> Any:
 
 
 def _pooled(results: list[Result]) -> list[Result]:
-    known = list(dict.fromkeys(result.config.pooling for result in results))
-    st.session_state[key("poolings")] = [name for name in st.session_state[key("poolings")] if name in known]
+    chosen = st.session_state[key("poolings")]
+    of_kind = TEXT_POOLINGS if st.session_state[key("task")] in TEXT_TASKS else IMAGE_POOLINGS
+    if not set(chosen) <= set(of_kind):  # of the task before
+        chosen = [name for name in chosen if name in of_kind]
+        link.replace(key("poolings"), chosen)
+    known = list(dict.fromkeys([result.config.pooling for result in results] + chosen))
     names = st.multiselect(
         "Poolings", known, format_func=label_of, placeholder="All of them", **bounds(key("poolings"))
     )
@@ -154,6 +159,7 @@ def _pooled(results: list[Result]) -> list[Result]:
 def _on_machine(results: list[Result]) -> list[Result]:
     known = [name for name, _ in Counter(result.hardware for result in results).most_common()]
     if len(known) < 2:
+        st.session_state[key("hardware")] = None
         return results
     _kept("hardware", [ANY, *known], ANY)
     chosen = st.selectbox(

@@ -27,12 +27,13 @@ BADGES = {
 
 def claims_view(selection: Selection) -> list[Figure]:
     """All claims; the one that the address names is open."""
-    findings = judged(selection.everything)
+    findings = judged(selection.evidence)
     counts = {verdict: sum(each.verdict == verdict for each in findings.values()) for verdict in BADGES}
     badges = " ".join(f":{BADGES[verdict][0]}-badge[{count} {verdict}]" for verdict, count in counts.items() if count)
     st.markdown(
-        f"{badges}  \nEvery verdict is computed from the completed runs that are here. Intervals are 95 % by Student's "
-        "t over seeds, each for itself: of twenty such intervals one is expected to miss."
+        f"{badges}  \nEvery verdict is computed from the completed runs that came with poolviz or were made here; "
+        "imported ones do not count. Intervals are 95 % by Student's t over seeds, each for itself: of twenty such "
+        "intervals one is expected to miss."
     )
     for report, title in (("A", REPORT_A), ("B", REPORT_B)):
         st.markdown(f"#### {plain(title)}")

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 
 import streamlit as st
 
-from poolviz.charts.figure import Figure, numbers, picture
+from poolviz.charts.figure import Figure, picture
 from poolviz.pages import link
-from poolviz.pages.choose_results import Selection, choose_results, shelf
+from poolviz.pages.choose_results import Selection, choose_results
 from poolviz.pages.claims import claims_view
 from poolviz.pages.compare_charts import curves_view, tradeoff_view
 from poolviz.pages.compare_errors import errors_view
@@ -21,7 +21,9 @@ from poolviz.pages.receive_run import receive_run
 from poolviz.pages.report_file import report_file
 from poolviz.pages.show import plain
 from poolviz.pages.train_parameters import TASK_NAMES
+from poolviz.runs import store
 from poolviz.runs.groups import Group
+from poolviz.runs.summary import standing
 
 LOOK_EVERY = 2.0  # seconds, while a run goes on among those that are shown
 MOST_NAMED = 20  # damaged folders
@@ -80,16 +82,17 @@ def _going(groups: Iterable[Group]) -> dict[str, int]:
 
 
 def _look_again(known: dict[str, int]) -> None:
-    results, _ = shelf().read_all()
-    if known != {r.name: r.epoch for r in results if r.state == "running" and r.name in known}:
-        st.rerun()
+    for name, epoch in known.items():
+        stand = standing(run) if (run := store.find(name)) else None
+        if stand is None or stand.ended or stand.last.get("epoch", 0) != epoch:
+            st.rerun()
 
 
 def _save_menu(figures: list[Figure], selection: Selection) -> None:
     title = f"poolviz: {TASK_NAMES[selection.task]}, {', '.join(selection.names)}"
     download_menu(
         (lambda kind: picture(figures, title, kind)) if figures else None,
-        lambda: board_csv(selection) + numbers(figures, title).encode(),
+        lambda: board_csv(selection),
         more=(("Report (HTML)", "poolviz.html", "text/html", lambda: report_file(selection)),),
     )
 

@@ -57,7 +57,7 @@ def curves_of(selection: Selection, measure: str, axis: str, log: bool) -> Figur
     """The chart of curves."""
     shades = colours(selection.colours)
     groups = [
-        Runs(name, shade, [_lines(result.run.folder, result.epoch) for result in each.results])
+        Runs(name, shade, [_lines(result.run.folder, _changed(result.run.folder)) for result in each.results])
         for name, shade, each in zip(selection.names, shades, selection.groups, strict=True)
     ]
     field = f"validation_{measure}"
@@ -69,9 +69,16 @@ def curves_of(selection: Selection, measure: str, axis: str, log: bool) -> Figur
     return bands_figure(groups, measure, axis, log, reported)
 
 
-@st.cache_data(max_entries=2000, show_spinner=False)
-def _lines(folder: Path, epoch: int) -> list[dict[str, Any]]:
-    """A run's first line and those of its epochs; `epoch` tells when there are more."""
+def _changed(folder: Path) -> int:
+    try:
+        return (folder / "metrics.jsonl").stat().st_mtime_ns
+    except OSError:
+        return -1
+
+
+@st.cache_data(max_entries=2000, max_size="64MB", show_spinner=False)
+def _lines(folder: Path, changed_ns: int) -> list[dict[str, Any]]:
+    """A run's first line and those of its epochs."""
     from poolviz.runs.store import Run
 
     stand = standing(Run(folder))

@@ -73,7 +73,11 @@ def _side_by_side(selection: Selection, first: Group, second: Group, seed: int) 
             figures.append(figure)
     if first.identity == second.identity:
         st.caption("Choose two different groups to see where they disagree.")
-    elif found[0] is not None and found[1] is not None:
+    elif found[0] is None or found[1] is None:
+        pass
+    elif found[0][1].get("split") != found[1][1].get("split"):
+        st.info("These two were judged on different sets, so they cannot be set against each other by example.")
+    else:
         _disagree(names, chosen, (found[0][0], found[1][0]), str(found[0][1].get("split")))
     return figures
 

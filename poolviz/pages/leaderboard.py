@@ -13,6 +13,7 @@ from poolviz.charts.differences import Apart, differences_figure
 from poolviz.charts.entries import Entry
 from poolviz.charts.figure import Figure
 from poolviz.charts.leaderboard import leaderboard_figure
+from poolviz.pages import link
 from poolviz.pages.choose_results import Selection
 from poolviz.pages.compare_parameters import key
 from poolviz.pages.parameters import bounds
@@ -96,7 +97,7 @@ def first_measure(selection: Selection, known: list[str]) -> str:
 def choose_measure(label: str, name: str, known: list[str], first: str) -> str:
     """A select box of measures."""
     if st.session_state[key(name)] not in known:
-        st.session_state[key(name)] = first
+        link.replace(key(name), first)
     return st.selectbox(label, known, format_func=lambda each: MEASURES[each].label, width=280, **bounds(key(name)))
 
 
@@ -107,7 +108,7 @@ def choose_group(label: str, name: str, groups: list[Group], selection: Selectio
         return None
     if st.session_state[key(name)] not in names:
         usual = [each.identity for each in groups if each.config.pooling in ("max", "cls")] if not number else []
-        st.session_state[key(name)] = (usual or list(names)[min(number, len(names) - 1) :])[0]
+        link.replace(key(name), (usual or list(names)[min(number, len(names) - 1) :])[0])
     chosen = st.selectbox(label, list(names), format_func=names.get, width=280, **bounds(key(name)))
     return next(each for each in groups if each.identity == chosen)
 
@@ -239,4 +240,7 @@ def board_csv(selection: Selection) -> bytes:
         for each in selection.reported
         for name, value in each.values.items()
     ]
-    return pd.DataFrame(rows).to_csv(index=False).encode()
+    table = pd.DataFrame(rows)
+    for name in table.select_dtypes(exclude="number"):  # a spreadsheet runs what begins like a formula
+        table[name] = table[name].map(lambda cell: f"'{cell}" if str(cell).startswith(("=", "+", "-", "@")) else cell)
+    return table.to_csv(index=False).encode()

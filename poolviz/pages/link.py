@@ -141,7 +141,7 @@ def replace(name: str, value: Any) -> None:
 
 
 def _said(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def follow(name: str, labels: Sequence[str]) -> None:

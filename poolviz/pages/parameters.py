@@ -9,6 +9,7 @@ from poolviz.pages import link
 from poolviz.pages.link import Param
 from poolviz.pooling import POOLINGS
 from poolviz.runs.networks import LAYERS
+from poolviz.runs.store import NAME
 
 MOST_OPERATORS = 4
 SIZES = (28, 56, 112)
@@ -54,6 +55,12 @@ def parse_cell(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
+def _run_name(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise ValueError("the name of a run is needed")
+    return text
+
+
 def _grid(text: str) -> list[list[float]]:
     rows = images.grid_from_text(text)
     images.grid(rows)
@@ -71,7 +78,7 @@ PARAMS: dict[str, Param] = {
     "relu": link.flag(True),
     "model": link.text(link.choice("", models.MODELS).parse, str),
     "layer": link.text(str, str),
-    "trained": link.text(str, str),
+    "trained": link.text(_run_name, str),
     "conv": link.choice("conv2", tuple(LAYERS)),
     "channel": link.whole(0, 0, 9999),
     "operators": link.several(("max", "average", "stochastic"), OPERATORS, MOST_OPERATORS),

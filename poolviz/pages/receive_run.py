@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import streamlit as st
 
 from poolviz.pages.show import plain
 from poolviz.runs.arrival import arrive
 
 MOST_UPLOADED = 40  # megabytes: a class that uploads at once is held in memory; a CNN with its weights fits
-SEEN = "received_run"  # session key: digest of the last file, and what came of it
+SEEN = "received_run"  # session key: id of the last file, and what came of it
 
 
 def receive_run() -> None:
@@ -26,10 +24,8 @@ def receive_run() -> None:
         if given is None:
             st.session_state.pop(SEEN, None)
             return
-        packed = given.getvalue()
-        digest = hashlib.sha256(packed).hexdigest()
-        if st.session_state.get(SEEN, ("",))[0] != digest:
-            st.session_state[SEEN] = (digest, *_received(packed))
+        if st.session_state.get(SEEN, ("",))[0] != given.file_id:
+            st.session_state[SEEN] = (given.file_id, *_received(given.getvalue()))
             st.rerun()  # what is listed above has grown
         _, fine, said = st.session_state[SEEN]
         (st.success if fine else st.error)(plain(said), icon=":material/check:" if fine else ":material/error:")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from poolviz.charts.handout import Section, Table, html_report
-from poolviz.pages.choose_results import Selection, size_name
+from poolviz.pages.choose_results import Selection, size, size_name
 from poolviz.pages.claims import judged, part_rows
 from poolviz.pages.compare_charts import curves_of, tradeoff_of
 from poolviz.pages.compare_errors import classes_of
@@ -15,7 +15,8 @@ from poolviz.runs.results import MEASURES
 
 def report_file(selection: Selection) -> bytes:
     """The page of HTML: leaderboard, curves, trade-off, errors by class, claims, and what the runs were made with."""
-    sections = [_board(selection), _curves(selection)] if selection.groups else []
+    known = known_measures(selection)
+    sections = [_board(selection, known), _curves(selection, known)] if selection.groups and known else []
     if selection.completed:
         sections.append(Section("Errors by class", [classes_of(selection)]))
     return html_report(
@@ -23,13 +24,12 @@ def report_file(selection: Selection) -> bytes:
     ).encode()
 
 
-def _board(selection: Selection) -> Section:
-    known = known_measures(selection)
+def _board(selection: Selection, known: list[str]) -> Section:
     measure = MEASURES[first_measure(selection, known)]
     baseline = next((each for each in selection.completed if each.config.pooling in ("max", "cls")), None)
     blocks = [
         f"{sum(len(each.results) for each in selection.groups)} runs in {len(selection.groups)} groups; "
-        f"training examples: {size_name(str(selection.groups[0].config.train_limit))}.",
+        f"training examples: {size_name(size(selection.groups[0].results[0]))}.",
         *board_figures(selection, measure, baseline),
         Table("Mean ± standard deviation over seeds", table(selection)),
     ]
@@ -38,8 +38,7 @@ def _board(selection: Selection) -> Section:
     return Section("Leaderboard", blocks)
 
 
-def _curves(selection: Selection) -> Section:
-    known = known_measures(selection)
+def _curves(selection: Selection, known: list[str]) -> Section:
     blocks = [curves_of(selection, "loss", "epoch", False)]
     if "train_time" in known:
         measure = MEASURES[first_measure(selection, known)]
@@ -48,7 +47,7 @@ def _curves(selection: Selection) -> Section:
 
 
 def _claims(selection: Selection) -> list[Section]:
-    found = judged(selection.everything)
+    found = judged(selection.evidence)
     return [
         Section(
             f"{name} · {claim.title}: {found[name].verdict}",

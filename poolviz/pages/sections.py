@@ -177,13 +177,16 @@ def answers_section(values: Tensor, channel: int, setting: Setting, cell: tuple[
     plane = (plane - low) / ((high - low) or 1.0)
     native = {"digit": "digits", "mnist": "mnist", "fashion": "fashion-mnist"}.get(key[0]) == task
     chosen = [run for run in runs if run.config.task == task][:MOST_NETWORKS]
-    try:
-        names = labels([run.config for run in chosen], {name: each.label for name, each in POOLINGS.items()})
-        answers = [
-            (name, networks.answer(run, plane, native).tolist()) for name, run in zip(names, chosen, strict=True)
-        ]
-    except ValueError as error:
-        st.info(plain(str(error)))
+    names = labels([run.config for run in chosen], {name: each.label for name, each in POOLINGS.items()})
+    answers, faults = [], {}
+    for name, run in zip(names, chosen, strict=True):
+        try:
+            answers.append((name, networks.answer(run, plane, native).tolist()))
+        except ValueError as error:  # no ink, which all say alike, or damaged weights
+            faults[str(error)] = None
+    for fault in faults:
+        st.info(plain(fault))
+    if not answers:
         return
     show_figure(answers_figure(answers, CLASSES[task]))
     if not native:
