@@ -660,7 +660,7 @@ AWKWARD = {
 def test_every_lens_in_every_situation(lens, situation):
     app = opened(**{**AWKWARD[situation], "lens": lens})
     shown = data(app)
-    assert shown["compact"] == (lens in ("channels", "chance", "invariance", "repeat"))
+    assert shown["compact"] == (lens in ("channels", "chance", "invariance", "repeat", "answers"))
     assert "error" not in said(app)
     assert len(said(app).get("warning", [])) + len(said(app).get("info", [])) <= 1
     for drawn in (shown["input"], *shown["outputs"], *shown["panels"]):
