@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import subprocess
+import sys
 from dataclasses import asdict
 
 import pytest
@@ -11,6 +13,8 @@ from hypothesis import strategies as st
 
 from poolviz.runs import results, store
 from poolviz.runs.results import IMPORTED, MEASURES, MINE, SHIPPED, TAIL, Shelf, ends_of, hardware, read
+from poolviz.runs.summary import result as line_of
+from poolviz.runs.summary import standing
 from poolviz.training.config import default_config
 
 CPU = {"device": "CPU", "processor": "Intel(R) Xeon(R) Processor", "threads": 1, "versions": {"torch": "2.14.1"}}
@@ -122,6 +126,73 @@ def test_facts_beside_the_figures():
     assert found.versions == {"torch": "2.14.1"}
     assert found.config == run.config
     assert found.hardware == "CPU Intel Xeon, 1 thread"
+
+
+WHOLE = [{"kind": "start", "epoch_steps": 4}, epoch_row(1), epoch_row(2)]  # eight steps in all
+
+
+def limited(stopped="", step=8, rows=WHOLE, state="completed", **config):
+    summary = summary_of() | {"progress": {"epoch": 2, "stopped": stopped, "step": step}}
+    return read(ended(state, default_config("digits", epochs=2, **config), summary, rows=rows))
+
+
+@pytest.mark.parametrize(
+    ("limits", "stopped", "step", "left"),
+    [
+        ({}, "", 8, {}),
+        ({"max_seconds": 3600.0}, "", 8, {}),
+        ({"max_seconds": 3600.0, "max_steps": 9}, "", 8, {}),
+        ({"max_steps": 8}, "the limit of 8 steps", 8, {}),  # reached in its last step
+        ({"max_seconds": 5.0}, "the limit of 5 seconds", 8, {}),
+        ({"max_seconds": 3600.0, "patience": 1}, "no better validation loss for 1 epochs", 4, {"patience": 1}),
+        # a limit that lay nearer than the end has bent the schedule
+        ({"max_steps": 6, "patience": 1}, "no better validation loss for 1 epochs", 4, {"max_steps": 6, "patience": 1}),
+        ({"max_steps": 6, "max_seconds": 9.0}, "the limit of 6 steps", 6, {"max_steps": 6}),
+        ({"max_steps": 9, "max_seconds": 9.0}, "the limit of 9 seconds", 5, {"max_seconds": 9.0}),
+    ],
+)
+def test_a_limit_that_was_not_reached_is_none(limits, stopped, step, left):
+    found = limited(stopped, step, **limits)
+    assert found.compared == default_config("digits", epochs=2, **left)
+    assert found.config == default_config("digits", epochs=2, **limits), "as it was asked for"
+    assert found.cut_short == (step < 8 and "limit" in stopped)
+    assert found.early == (stopped if step < 8 else "")
+
+
+def test_where_the_number_of_steps_is_not_known_a_limit_of_them_stays():
+    found = limited(rows=[epoch_row(1), epoch_row(2)], max_steps=8, max_seconds=9.0)
+    assert (found.compared.max_steps, found.compared.max_seconds) == (8, 0.0)
+
+
+def test_reasons_of_a_limit_are_those_that_the_loop_gives():
+    from types import SimpleNamespace
+
+    from poolviz.training.loop import Loop
+
+    loop = SimpleNamespace(accelerator=SimpleNamespace(num_processes=1))
+    for config, end in (({"max_steps": 3}, "steps"), ({"max_seconds": 2.5}, "seconds")):
+        loop.config = default_config("digits", **config)
+        loop.progress = SimpleNamespace(step=3, train_seconds=2.5)
+        reason = Loop._reason_to_stop(loop)
+        assert reason.startswith(results.LIMIT) and reason.endswith(end)
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({}, True),
+        ({"versions": {"torch": "2.14.9"}}, True),
+        ({"versions": {"torch": "2.15.0"}}, False),
+        ({"cores": 8}, False),
+        ({"threads": 2}, False),
+        ({"versions": {}}, False),
+    ],
+)
+def test_a_machine_is_finer_than_the_hardware_that_is_shown(change, same):
+    one, other = read(ended(environment=CPU | {"cores": 2})), read(ended(environment=CPU | {"cores": 2} | change))
+    assert (one.machine == other.machine) == same
+    assert one.machine == "CPU Intel Xeon, 1 thread, 2 cores, torch 2.14"
+    assert (one.hardware == other.hardware) == ("threads" not in change)
 
 
 def test_where_a_run_came_from(tmp_path):
@@ -367,5 +438,32 @@ def test_measures_are_what_a_page_can_show():
         assert asdict(measure)
 
 
-def test_origins_are_each_once():
+def test_what_was_shipped_ranks_first():
     assert results.ORIGINS == (SHIPPED, MINE, IMPORTED)
+
+
+# ---- the peak of memory ----
+
+
+def test_a_peak_stays_when_memory_is_given_back():
+    """In a process of its own, that a large one started: its peak is its own, and what it freed still counts."""
+    code = (
+        "from poolviz.training.records import peak_bytes;"
+        "import sys, mmap; before = peak_bytes();"
+        "room = mmap.mmap(-1, 300_000_000); room.write(bytes(300_000_000)); room.close();"
+        "print(before, peak_bytes())"
+    )
+    large = bytearray(800_000_000)
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    del large
+    before, after = map(int, found.stdout.split())
+    assert 50_000_000 < before < 800_000_000
+    assert after > before + 250_000_000
+
+
+def test_the_peak_is_the_same_in_every_table():
+    run = ended(rows=[{"kind": "start"}, epoch_row(1, peak_bytes=3_000_000), epoch_row(2, peak_bytes=4_000_000)])
+    stand = standing(run)
+    assert stand.peak_bytes == line_of(stand)["peak_bytes"] == read(run).values["peak_bytes"] == 5_000_000
+    (run.folder / "summary.json").unlink()
+    assert standing(run).peak_bytes == 4_000_000

@@ -10,24 +10,17 @@ from collections.abc import Sequence
 from poolviz.runs.evidence import (
     A_QUARTER,
     ABOVE,
-    AVERAGE,
-    BARE,
     BELOW,
-    CLS,
     FIGURE,
-    MAX,
-    MEAN_MAX,
-    MINE,
-    NONE,
     RATIO,
     Claim,
     Finding,
     Question,
     Range,
-    Side,
     at_least_half_of,
 )
 from poolviz.runs.groups import Group
+from poolviz.runs.protocol import AVERAGE, BARE, CLS, MAX, MEAN_MAX, MINE, NONE, Side
 
 TRAIN_RATIO, EVAL_RATIO = 22.7, 38.0  # report A's slowness
 
@@ -40,7 +33,10 @@ def _over(measure: str, ours: Side, other: Side, claimed: Range) -> Question:
     return Question(measure, ours, other, claimed, RATIO)
 
 
-_FULL_A = "Completed CoLA runs by the report's protocol (5 epochs of all sentences, batch 16) with the default encoder"
+_FULL_A = (
+    "Completed CoLA runs by the report's protocol (5 epochs of all sentences, batch 16) with the default encoder, each "
+    "pooling with the learning rate that held-out training sentences chose"
+)
 _FULL_B = "Completed runs on all of MNIST with the report's network, alike in all but the pooling"
 _FEW = " Runs with 1,000 and 10,000 training images stand beside it and do not decide."
 
@@ -185,6 +181,6 @@ _ALL = (
 CLAIMS = {claim.name: claim for claim in _ALL}
 
 
-def judge_all(groups: Sequence[Group]) -> tuple[Finding, ...]:
-    """Every claim's verdict, in the reports' order."""
-    return tuple(claim.judge(groups) for claim in CLAIMS.values())
+def judged(groups: Sequence[Group]) -> dict[str, Finding]:
+    """Every claim's finding by these groups of runs, in the reports' order."""
+    return {name: claim.judge(groups) for name, claim in CLAIMS.items()}

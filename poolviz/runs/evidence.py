@@ -1,13 +1,13 @@
-"""How runs are asked whether a claim holds: which of them count, what is compared, and the verdict.
+"""How runs are asked whether a claim holds: what of them is compared, and the verdict.
 
 A claim is one or more parts. A part is a difference of two poolings' means, a ratio of them, or a figure of one
-pooling's curves, with its 95 % interval by Student's t, paired by seed where seeds match; a ratio is taken on
-logarithms. A part holds where the whole interval lies in the range that was claimed, does not hold where all of it
-lies outside, else nobody can tell. A claim holds where all its parts do, and does not where any does not. Each
-interval is 95 % by itself: no correction for making many comparisons is made.
+pooling's curves, with its 95 % interval by Student's t (`groups.py`); a ratio is taken on logarithms. A part holds
+where the whole interval lies in the range that was claimed, does not hold where all of it lies outside, else nobody can
+tell. A claim holds where all its parts do, and does not where any does not. Each interval is 95 % by itself: no
+correction for making many comparisons is made.
 
-Every verdict is computed from the groups of runs that are given. Knows nothing of pages, nor of what the reports say
-(`claims.py`). Imports no torch.
+Every verdict is computed from the groups of runs that are given, of which `protocol.py` chooses. Knows nothing of
+pages, nor of what the reports say (`claims.py`). Imports no torch.
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from poolviz.runs.groups import Difference, Group, difference
-from poolviz.runs.results import MEASURES, MOST, Measure, Result
-from poolviz.training.config import DEFAULT_ENCODER, RunConfig
+from poolviz.runs.groups import Difference, Group, difference, figures, shared_machine
+from poolviz.runs.protocol import Evidence, Side, gather
+from poolviz.runs.results import MEASURES, Measure, Result, is_number
 from poolviz.training.folder import read_metrics
 
 HOLDS, FAILS, UNKNOWN = "holds", "does not hold", "cannot tell"
 VERDICTS = (HOLDS, FAILS, UNKNOWN)
 DIFFERENCE, RATIO, FIGURE = "difference", "ratio", "figure"  # kinds of parts
 SMALL = (1_000, 10_000)  # training images: overfitting pressure
-LEAST_EPOCHS = 5  # of MNIST
 
 FIGURES = {  # what is computed for the claims alone, beside results.MEASURES
     measure.name: measure
@@ -68,31 +67,6 @@ def at_least_half_of(ratio: float) -> Range:
 
 
 @dataclass(frozen=True)
-class Side:
-    """A pooling as one side of a comparison."""
-
-    pooling: str
-    linear_tanh: bool = False
-
-    @property
-    def label(self) -> str:
-        """As the reports call it."""
-        if self.pooling == "softmax-stochastic" and not self.linear_tanh:
-            return "softmax-stochastic without linear map"
-        return {"cls": "CLS", "mean-max": "MEAN-MAX"}.get(self.pooling, self.pooling)
-
-    @property
-    def runs(self) -> str:
-        """As its runs are asked for."""
-        return f"{self.label} with linear map and tanh" if self.linear_tanh else self.label
-
-
-CLS, MEAN_MAX = Side("cls"), Side("mean-max")
-MINE, BARE = Side("softmax-stochastic", linear_tanh=True), Side("softmax-stochastic")
-AVERAGE, MAX, NONE = Side("average"), Side("max"), Side("none")
-
-
-@dataclass(frozen=True)
 class Question:
     """What a part asks: where ours less theirs, ours over theirs, or a figure of ours alone is claimed to lie."""
 
@@ -127,7 +101,8 @@ class Part:
     why: str  # one clause: the effect in numbers, or what is missing
     groups: tuple[Group, ...]  # ours, theirs
     runs: tuple[str, ...]  # names of those that count
-    left_out: int = 0  # runs that do not know the figure
+    left_out: int = 0  # runs that do not know the figure, or took their time on another machine
+    setting: str = ""  # "learning rate 0.004, one-cycle, 5 epochs, CPU Intel Xeon, 1 thread"; empty without runs
 
     @property
     def unit(self) -> str:
@@ -183,97 +158,28 @@ class Claim:
 
     def judge(self, groups: Sequence[Group]) -> Finding:
         """Its verdict by these groups of runs."""
-        evidence = gather(groups, self)
+        wanted = tuple(dict.fromkeys(side for question in self.questions for side in question.sides))
+        evidence = gather(groups, self.report, wanted)
         parts = tuple(_part(question, evidence) for question in self.questions)
         asked = [question for question in self.also if set(question.sides) <= set(evidence.chosen)]
         also = [_part(question, evidence) for question in asked]
         for limit in SMALL if self.small else ():
-            few = gather(groups, self, limit)
+            few = gather(groups, self.report, wanted, limit)
             told = [question for question in self.questions if set(question.sides) <= set(few.chosen)]
             also += [_part(question, few, f", {limit:,} training images") for question in told]
         verdict = _overall(parts)
         return Finding(self.name, verdict, _reason(self.questions, parts, verdict, evidence), parts, tuple(also))
 
 
-# ---- which runs ----
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """The groups that may be compared: one setting, one kind of machine."""
-
-    chosen: dict[Side, Group]
-    absent: tuple[Side, ...]  # of which a claim needs runs, and there are none
-    protocol: str  # what the runs must be, in words
-
-    def lacks(self, sides: Iterable[Side]) -> str:
-        """A clause that names those of which there are no runs; empty where there are of all."""
-        names = [side.runs for side in self.absent if side in sides]
-        listed = " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-        return f"no completed {self.protocol} runs of {listed} are here" if names else ""
-
-
-def gather(groups: Sequence[Group], claim: Claim, train_limit: int = 0) -> Evidence:
-    """The groups that a claim is judged by: of all sets of like groups that which answers most, by most seeds.
-
-    Like groups differ in their pooling alone; report A's also in the learning rate, chosen for each pooling, and in
-    the linear map. Of two groups of one pooling in a set that with more seeds counts, then the newer.
-    """
-    of_a = claim.report == "A"
-    wanted = tuple(dict.fromkeys(side for question in claim.questions for side in question.sides))
-    sets: dict[tuple[RunConfig, str], dict[Side, Group]] = {}
-    for group in groups:
-        fits = _is_full_cola(group.config) if of_a else _is_report_b(group.config, train_limit)
-        if not fits or any(result.state != "completed" for result in group.results):
-            continue
-        like = replace(group.config, seed=0, pooling="", linear_tanh=False)
-        like = replace(like, learning_rate=1.0) if of_a else like
-        chosen = sets.setdefault((like, group.hardware), {})
-        side = Side(group.config.pooling, of_a and group.config.linear_tanh)
-        chosen[side] = max(chosen.get(side, group), group, key=_weight)
-    best = max(sets.values(), key=lambda chosen: _worth(chosen, wanted), default={})
-    absent = tuple(side for side in wanted if not any(side in chosen for chosen in sets.values()))
-    protocol = "full CoLA" if of_a else f"{train_limit:,}-image MNIST" if train_limit else "full MNIST"
-    return Evidence(best, absent, protocol)
-
-
-def _is_full_cola(config: RunConfig) -> bool:
-    """Report A's protocol."""
-    limits = (config.train_limit, config.eval_limit, config.max_steps, config.max_seconds, config.held_out)
-    asked = (config.task, config.epochs, config.batch_size, config.freeze, config.encoder, config.temperature)
-    return asked == ("cola", 5, 16, "none", DEFAULT_ENCODER, 1.0) and not any(limits) and not config.patience
-
-
-def _is_report_b(config: RunConfig, train_limit: int) -> bool:
-    """Report B's network, trained to the end."""
-    network = (config.task, config.kernel_size, config.stride, config.width, config.depth)
-    limits = (config.eval_limit, config.max_steps, config.max_seconds)
-    fits = network == ("mnist", 2, 2, 32, 1) and config.train_limit == train_limit
-    return fits and config.epochs >= LEAST_EPOCHS and not any(limits)
-
-
-def _weight(group: Group) -> tuple[int, float]:
-    return len(group.results), max(result.created for result in group.results)
-
-
-def _worth(chosen: dict[Side, Group], wanted: Sequence[Side]) -> tuple[float, ...]:
-    """How much a set of groups has to say."""
-    found = [_weight(chosen[side]) for side in wanted if side in chosen]
-    if not found:
-        return (0,)
-    seeds, made = zip(*found, strict=True)
-    return len(found), min(seeds), sum(seeds), max(made)
-
-
 # ---- figures ----
 
 
-def values(group: Group, measure: str) -> dict[int, float]:
-    """Seed -> figure, where it is known; also what is computed for the claims alone."""
+def values(groups: Sequence[Group], measure: str) -> list[dict[int, float]]:
+    """Each group's figures by seed, as they may be compared; also what is computed for the claims alone."""
     if measure in MEASURES:
-        return group.values(measure)
-    found = {result.config.seed: _FROM_RESULT[measure](result) for result in group.results}
-    return {seed: value for seed, value in found.items() if value is not None}
+        return figures(groups, measure)
+    found = [{result.config.seed: _FROM_RESULT[measure](result) for result in group.results} for group in groups]
+    return [{seed: value for seed, value in each.items() if value is not None} for each in found]
 
 
 def _largest_change(result: Result) -> float | None:
@@ -316,7 +222,7 @@ def _curve(result: Result, name: str) -> tuple[float, ...]:
     if len(wanted) < 2 or set(by_epoch) != set(wanted):
         return ()
     found = [by_epoch[epoch][1 if name == "train_loss" else 2] for epoch in wanted]
-    return tuple(map(float, found)) if all(map(_is_number, found)) else ()
+    return tuple(map(float, found)) if all(map(is_number, found)) else ()
 
 
 @functools.lru_cache(maxsize=512)
@@ -326,24 +232,20 @@ def _epochs(path: Path, changed: int) -> tuple[tuple[object, object, object], ..
     return tuple((row["epoch"], row.get("train_loss"), row.get("validation_loss")) for row in rows)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST
-
-
 # ---- parts and verdicts ----
 
 
 def _part(question: Question, evidence: Evidence, on: str = "") -> Part:
     measure = MEASURES.get(question.measure) or FIGURES[question.measure]
     groups = tuple(evidence.chosen[side] for side in question.sides if side in evidence.chosen)
-    known = [_usable(values(group, question.measure), question.kind) for group in groups]
+    known = [_usable(each, question.kind) for each in values(groups, question.measure)]
     whole = len(groups) == len(question.sides)
-    effect = _effect(question.kind, known) if whole else None
+    effect = _effect(question.kind, known, measure.exact) if whole else None
     left_out = sum(len(group.results) for group in groups) - sum(map(len, known))
-    runs = _names(groups, known, effect)
+    runs, setting = _names(groups, known, effect), evidence.setting(question.sides)
     verdict = question.claimed.verdict(effect)
     told = (question.label + on, measure, question.kind, effect, question.claimed.words, verdict)
-    part = Part(*told, why="", groups=groups, runs=runs, left_out=left_out)
+    part = Part(*told, why="", groups=groups, runs=runs, left_out=left_out, setting=setting)
     return replace(part, why=_in_numbers(part) if effect else _missing(question, evidence, measure))
 
 
@@ -352,9 +254,9 @@ def _usable(known: dict[int, float], kind: str) -> dict[int, float]:
     return {seed: math.log(value) for seed, value in known.items() if value > 0} if kind == RATIO else known
 
 
-def _effect(kind: str, known: Sequence[dict[int, float]]) -> Difference | None:
+def _effect(kind: str, known: Sequence[dict[int, float]], exact: bool) -> Difference | None:
     ours, theirs = known[0], known[1] if len(known) == 2 else dict.fromkeys(known[0], 0.0)
-    effect = difference(ours, theirs)
+    effect = difference(ours, theirs, exact)
     if effect is None or kind != RATIO:
         return effect
     low, high = (None if end is None else _exp(end) for end in (effect.low, effect.high))
@@ -387,11 +289,14 @@ def _in_numbers(part: Part) -> str:
     def said(value: float) -> str:
         return f"{round(value, digits) + 0.0:{sign},.{digits}f}"  # no negative zero
 
-    if low is None or high is None:
+    if low is not None and high is not None:
+        ends = f"95 % interval {said(low)} to {said(high)}, n = {part.effect.n}"
+    elif part.effect.n == 1:
         ends = "one seed only, so no interval"
     else:
-        ends = f"95 % interval {said(low)} to {said(high)}, n = {part.effect.n}"
-    out = f", {part.left_out} without the figure left out" if part.left_out else ""
+        ends = f"the same for each seed, too coarse for an interval, n = {part.effect.n}"
+    lacking = "without the figure on one machine" if part.measure.timed else "without the figure"
+    out = f", {part.left_out} {lacking} left out" if part.left_out else ""
     return f"{part.label}: {_lower(part.measure.label)} {said(mean)}{unit} ({ends}{out})"
 
 
@@ -410,6 +315,8 @@ def _missing(question: Question, evidence: Evidence, measure: Measure) -> str:
         return f"{question.label}: {lacks}"
     if not set(question.sides) <= set(evidence.chosen):
         return f"{question.label}: their runs have not the same settings on the same hardware"
+    if measure.timed and shared_machine([evidence.chosen[side] for side in question.sides]) is None:
+        return f"{question.label}: their runs had not as many cores and the same version of torch"
     return f"{question.label}: the runs do not tell the {_lower(measure.label)}, or it is damaged"
 
 

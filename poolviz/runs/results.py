@@ -6,9 +6,9 @@ A folder that cannot be trusted is named with what is wrong with it, and everyth
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from poolviz.runs import store
 from poolviz.runs.store import Run
@@ -18,7 +18,8 @@ from poolviz.training.folder import ENDED, read_job
 TAIL = 8192  # bytes at a curve's end that hold its last epoch
 MOST = 1e100  # beyond it is no figure of a run
 SHIPPED, MINE, IMPORTED = "shipped", "mine", "imported"  # where a run came from
-ORIGINS = (SHIPPED, MINE, IMPORTED)
+ORIGINS = (SHIPPED, MINE, IMPORTED)  # of two runs of one experiment and seed the one that comes first here counts
+LIMIT = "the limit of "  # how the reason of a run that a limit of steps or seconds cut short begins
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,12 @@ class Measure:
     about: str
     text: bool | None = None  # of text tasks alone, of image tasks alone, of both
     scale: float = 1.0  # what the kept figure is multiplied by to be shown in its unit
+    exact: bool = False  # follows from the configuration alone: a figure that is the same for all seeds is certain
+
+    @property
+    def timed(self) -> bool:
+        """Whether it may be compared on one machine alone."""
+        return self.unit == "s"
 
 
 MEASURES = {
@@ -58,9 +65,9 @@ MEASURES = {
         Measure("predict_time", "Prediction time", "s", "low", "the whole test set, or for CoLA the validation set"),
         Measure("peak_bytes", "Memory, measured", "MB", "low", "the process, or the GPU's own counter", None, 1e-6),
         Measure(
-            "estimated_bytes", "Memory, estimated", "MB", "low", "activations of a batch and parameters", None, 1e-6
+            "estimated_bytes", "Memory, estimated", "MB", "low", "activations of a batch, parameters", None, 1e-6, True
         ),
-        Measure("parameters", "Parameters", "", "low", "learned numbers"),
+        Measure("parameters", "Parameters", "", "low", "learned numbers", exact=True),
     )
 }
 
@@ -71,19 +78,37 @@ class Result:
 
     run: Run
     origin: str
-    config: RunConfig
+    config: RunConfig  # as it was asked for
     state: str
-    hardware: str
+    hardware: str  # as it is shown
     values: dict[str, float]  # by measure, in the units that are kept; what is not known is left out
     created: float = 0.0
     epoch: int = 0  # finished
-    early: str = ""  # why a completed run took fewer epochs than it was to have
+    early: str = ""  # why a completed run took fewer steps than its epochs have
     versions: dict[str, str] = field(default_factory=dict)
+    steps: int = 0  # that all its epochs have; 0 where that is not known
+    machine: str = ""  # finer than `hardware`: what times may be compared within
 
     @property
     def name(self) -> str:
         """The folder's."""
         return self.run.name
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether a limit of steps or seconds ended it; early stopping is part of its configuration."""
+        return self.early.startswith(LIMIT)
+
+    @property
+    def compared(self) -> RunConfig:
+        """Its configuration as an experiment: a limit that was not reached made no difference, so it is none."""
+        out_of_time = self.cut_short and self.early.endswith("seconds")
+        beyond = 0 < self.steps <= self.config.max_steps  # a nearer one bends the schedule, reached or not
+        return replace(
+            self.config,
+            max_seconds=self.config.max_seconds if out_of_time else 0.0,
+            max_steps=0 if beyond else self.config.max_steps,
+        )
 
 
 @dataclass(frozen=True)
@@ -104,9 +129,10 @@ def read(run: Run) -> Result:
     device = str(environment.get("device", "unknown"))
     start, last = ends_of(run.folder / "metrics.jsonl", needed=completed)
     progress = _part(summary, "progress")
-    stopped = progress.get("stopped")
+    steps = start.get("epoch_steps")
+    steps = config.epochs * int(steps) if is_number(steps) else 0
     epoch = last.get("epoch")
-    if completed and _is_number(progress.get("epoch")) and epoch != progress["epoch"]:
+    if completed and is_number(progress.get("epoch")) and epoch != progress["epoch"]:
         raise ValueError("metrics.jsonl ends before the last epoch.")
     return Result(
         run,
@@ -116,10 +142,19 @@ def read(run: Run) -> Result:
         hardware(environment),
         _values(summary, start, last, cpu=device == "CPU"),
         run.created,
-        int(epoch) if _is_number(epoch) else 0,
-        stopped if isinstance(stopped, str) else "",
+        int(epoch) if is_number(epoch) else 0,
+        _early(progress, steps),
         {str(name): str(value) for name, value in _part(environment, "versions", "environment.json").items()},
+        steps,
+        machine(environment),
     )
+
+
+def _early(progress: dict[str, Any], steps: int) -> str:
+    """Why it ended before its last step; empty also where a limit was reached in that very step."""
+    stopped, taken = progress.get("stopped"), progress.get("step")
+    whole = is_number(taken) and 0 < steps <= taken
+    return stopped if isinstance(stopped, str) and not whole else ""
 
 
 class Shelf:
@@ -163,7 +198,7 @@ def origin(run: Run) -> str:
 
 
 def hardware(environment: dict[str, Any]) -> str:
-    """The device in a few words: what a time may be compared within."""
+    """The device in a few words."""
     device = str(environment.get("device") or "unknown device")
     if device != "CPU":
         return device
@@ -171,6 +206,13 @@ def hardware(environment: dict[str, Any]) -> str:
     processor = str(environment.get("processor") or "").replace("(R)", "").replace("(TM)", "").replace(" Processor", "")
     said = f"CPU {' '.join(processor.split())}".strip()
     return f"{said}, {threads} thread{'' if threads == 1 else 's'}" if isinstance(threads, int) else said
+
+
+def machine(environment: dict[str, Any]) -> str:
+    """What a time may be compared within: the device, how many cores there were, and torch's version (2.14)."""
+    versions = _part(environment, "versions", "environment.json")
+    torch = ".".join(str(versions.get("torch", "unknown")).split(".")[:2])
+    return f"{hardware(environment)}, {environment.get('cores', 'unknown')} cores, torch {torch}"
 
 
 def _object(path: Path, needed: bool) -> dict[str, Any]:
@@ -247,7 +289,7 @@ def _values(summary: dict[str, Any], start: dict[str, Any], epoch: dict[str, Any
 
     def an_epoch(name: str) -> Any:
         spent = epoch.get(name)
-        return spent / epochs if _is_number(spent) and _is_number(epochs) and epochs else None
+        return spent / epochs if is_number(spent) and is_number(epochs) and epochs else None
 
     known = {
         "test_error": test.get("error"),
@@ -270,14 +312,14 @@ def _values(summary: dict[str, Any], start: dict[str, Any], epoch: dict[str, Any
         "estimated_bytes": summary.get("estimated_bytes", start.get("estimated_bytes")),
         "parameters": summary.get("parameters", start.get("parameters")),
     }
-    if _is_number(last.get("loss")) and _is_number(fit.get("loss")):
+    if is_number(last.get("loss")) and is_number(fit.get("loss")):
         known["gap"] = last["loss"] - fit["loss"]
-    wrong = [name for name, value in known.items() if value is not None and not _is_number(value)]
+    wrong = [name for name, value in known.items() if value is not None and not is_number(value)]
     if wrong:
         raise ValueError(f"{MEASURES[wrong[0]].label} is no number.")
     return {name: float(value) for name, value in known.items() if value is not None}
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
     """Finite, and small enough that sums of squares are."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST

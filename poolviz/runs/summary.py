@@ -47,6 +47,14 @@ class Standing:
         return self.rows[-1] if self.rows else {}
 
     @property
+    def peak_bytes(self) -> float | None:
+        """Most memory so far; at the end the summary's, which judging is part of."""
+        told = self.summary.get("peak_bytes")
+        if isinstance(told, int | float) and told:
+            return told
+        return max((row.get("peak_bytes") or 0 for row in self.rows), default=0) or None
+
+    @property
     def done(self) -> float:
         """Share of the planned steps."""
         steps = self.start.get("steps") or 0
@@ -116,7 +124,6 @@ def result(stand: Standing) -> dict[str, Any]:
     last = stand.epochs[-1] if stand.epochs else {}
     judged = [row for row in stand.epochs if row.get("validation_loss") is not None]
     so_far = min(judged, key=lambda row: row["validation_loss"], default=last)  # no summary has a best epoch yet
-    measured = max((row.get("peak_bytes") or 0 for row in stand.rows), default=0)
     return {
         "run": stand.run.name,
         "task": stand.config.task,
@@ -135,7 +142,7 @@ def result(stand: Standing) -> dict[str, Any]:
         "train_seconds": stand.last.get("train_seconds"),
         "eval_seconds": last.get("eval_seconds"),
         "predict_seconds": (test or best).get("seconds"),
-        "peak_bytes": measured or None,
+        "peak_bytes": stand.peak_bytes,
         "estimated_bytes": stand.start.get("estimated_bytes"),
         "parameters": stand.start.get("parameters"),
     }

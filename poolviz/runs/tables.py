@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from poolviz.runs.claims import CLAIMS
+from poolviz.runs.claims import CLAIMS, judged
 from poolviz.runs.groups import Group, Spread, group, titles
-from poolviz.runs.results import MEASURES, SHIPPED, Measure, Shelf
+from poolviz.runs.results import IMPORTED, MEASURES, SHIPPED, Measure, Shelf
 from poolviz.training.config import TASKS, TEXT_TASKS
 
 COLUMNS = {  # of the command's tables, by whether a task is text
@@ -22,13 +22,15 @@ COLUMNS = {  # of the command's tables, by whether a task is text
 def results(options: argparse.Namespace) -> int:
     """Print tables of completed runs, and what they say of the reports' claims; the exit code."""
     found, damaged = Shelf().read_all()
-    groups = group([result for result in found if not options.shipped or result.origin == SHIPPED])
+    found = [result for result in found if not options.shipped or result.origin == SHIPPED]
+    groups = group(found)
     for task in TASKS:
         of_task = [each for each in groups if each.config.task == task]
         if of_task and options.task in (None, task):
             print(f"{task}: mean ± standard deviation over n seeds\n\n{table(of_task)}\n")
     if options.task is None:
-        print(f"The reports' claims\n\n{claims_table(groups)}")
+        ours = [result for result in found if result.origin != IMPORTED]  # what strangers sent decides no claim
+        print(f"The reports' claims\n\n{claims_table(group(ours))}")
     for each in damaged:
         print(f"Skipped {each.name}: {each.why}")
     return 0
@@ -43,13 +45,13 @@ def table(groups: Sequence[Group]) -> str:
         inside = [each for each in groups if _setting(each) == (limit, held_out, hardware)]
         measures = [MEASURES[name] for name in COLUMNS[inside[0].config.task in TEXT_TASKS]]
         measures = [each for each in measures if any(one.spread(each.name) for one in inside)]
-        judged = ", judged on the rest of the training set" if held_out else ""
+        apart = ", judged on the rest of the training set" if held_out else ""
         examples = f"{limit:,} training examples" if limit else "all training examples"
         rows = [
             [name, str(len(each.results)), *(in_words(each.spread(one.name), one) for one in measures)]
             for name, each in zip(titles(inside, {}), inside, strict=True)
         ]
-        parts.append(f"{examples}{judged}, {hardware}\n\n" + _markdown(["", "n", *map(heading, measures)], rows))
+        parts.append(f"{examples}{apart}, {hardware}\n\n" + _markdown(["", "n", *map(heading, measures)], rows))
     return "\n\n".join(parts)
 
 
@@ -59,10 +61,7 @@ def _setting(one: Group) -> tuple[int, float, str]:
 
 def claims_table(groups: Sequence[Group]) -> str:
     """Every claim with its verdict and the reason, in Markdown."""
-    rows = []
-    for name, claim in CLAIMS.items():
-        finding = claim.judge(groups)
-        rows.append([name, claim.title, finding.verdict, finding.reason])
+    rows = [[name, CLAIMS[name].title, finding.verdict, finding.reason] for name, finding in judged(groups).items()]
     return _markdown(["", "claim", "verdict", "because"], rows)
 
 

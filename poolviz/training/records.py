@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import psutil
@@ -12,6 +15,11 @@ from torch import Tensor
 
 from poolviz.training.data import Split
 from poolviz.training.evaluation import Evaluation
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 
 class Recorder(Protocol):
@@ -92,8 +100,25 @@ def epoch_row(
 
 
 def peak_bytes() -> int:
-    """Most memory so far: CUDA's own counter, else what the process holds (its resident set)."""
+    """Most memory so far: CUDA's own counter, else the most that this process ever held (its resident set).
+
+    That is torch itself, some hundred MB, and whatever ran here before: a process that stood by and measured a larger
+    run has that one's peak. Where a system keeps no peak it is what the process holds now.
+    """
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     memory = psutil.Process().memory_info()
-    return getattr(memory, "peak_wset", memory.rss)
+    return max(memory.rss, getattr(memory, "peak_wset", 0), _peak_resident())
+
+
+def _peak_resident() -> int:
+    """The kernel's own high-water mark in bytes; 0 where it tells none (Windows, which has `peak_wset`)."""
+    # Linux: not getrusage, whose mark a process takes over from the one that started it (a server's, say)
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    if resource is None:
+        return 0
+    told = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return told if sys.platform == "darwin" else told * 1024
