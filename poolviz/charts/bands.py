@@ -78,7 +78,7 @@ def band_rows(group: Runs, measure: str, axis: str, name: str, log: bool) -> Row
     epochs: dict[int, list[tuple[float, float]]] = {}
     for run in group.runs:
         for row in points(Curve(group.label, group.colour, list(run)), measure, axis)[name]:
-            if math.isfinite(row["y"]) and (row["y"] > 0 or not log):
+            if row["epoch"] is not None and math.isfinite(row["y"]) and (row["y"] > 0 or not log):
                 epochs.setdefault(row["epoch"], []).append((row["x"], row["y"]))
     rows = []
     for epoch, found in sorted(epochs.items()):

@@ -9,8 +9,9 @@ from typing import Any
 
 import streamlit as st
 
+from poolviz.charts.entries import counted
 from poolviz.pages import link
-from poolviz.pages.compare_parameters import HELD_OUT, ORIGIN_NAMES, REPORTED, key
+from poolviz.pages.compare_parameters import ANY, HELD_OUT, ORIGIN_NAMES, PARAMS, REPORTED, key
 from poolviz.pages.parameters import bounds
 from poolviz.pages.train_parameters import IMAGE_POOLINGS, TASK_NAMES, TEXT_POOLINGS, colour_of, label_of
 from poolviz.pooling import POOLINGS
@@ -18,8 +19,6 @@ from poolviz.runs.groups import Group, group, titles
 from poolviz.runs.reported import Reported, reported
 from poolviz.runs.results import IMPORTED, Damaged, Result, Shelf
 from poolviz.training.config import TEXT_TASKS
-
-ANY = "all"  # machines
 
 
 @dataclass(frozen=True)
@@ -75,14 +74,14 @@ def choose_results() -> Selection:
     """Widgets; the runs that fit."""
     results, damaged = shelf().read_all()
     shown = [result for result in results if result.state in ("completed", "running")]
-    counts = Counter(result.config.task for result in shown)
     task = st.selectbox(
         "Task",
         list(TASK_NAMES),
-        format_func=lambda name: f"{TASK_NAMES[name]}: {counts[name]} runs",
+        format_func=TASK_NAMES.get,  # no count: a browser answers with a label, and one that changes is lost
         **bounds(key("task")),
     )
     of_task = [result for result in shown if result.config.task == task]
+    st.caption(f"{counted(len(of_task), 'run')} of {len(shown):,} here")
     wanted = _sized(of_task)
     wanted = _pooled(wanted)
     wanted = _on_machine(wanted)
@@ -128,17 +127,20 @@ def _sized(results: list[Result]) -> list[Result]:
     counts = Counter(map(size, results))
     options = sorted(counts, key=lambda name: (name == HELD_OUT, name != "0", -int(name) if name != HELD_OUT else 0))
     if not options:
+        kept("size", ["0"], "0")  # what is reported is of all examples
         return results
-    chosen = _kept("size", options, "0" if "0" in counts else counts.most_common(1)[0][0])
+    chosen = kept("size", options, "0" if "0" in counts else counts.most_common(1)[0][0])
     if len(options) > 1:
         st.selectbox("Training examples", options, format_func=size_name, **bounds(key("size")))
         chosen = st.session_state[key("size")]
     return [result for result in results if size(result) == chosen]
 
 
-def _kept(name: str, options: Sequence[Any], default: Any) -> Any:
-    """The session's choice where it is one here, else the default."""
+def kept(name: str, options: Sequence[Any], default: Any) -> Any:
+    """The session's choice where it is one here, else the default; a link that named another is told."""
     if st.session_state[key(name)] not in options:
+        if st.session_state[key(name)] == PARAMS[key(name)].default:
+            st.session_state[key(name)] = None  # no link named it
         link.replace(key(name), default)
     return st.session_state[key(name)]
 
@@ -158,10 +160,10 @@ def _pooled(results: list[Result]) -> list[Result]:
 
 def _on_machine(results: list[Result]) -> list[Result]:
     known = [name for name, _ in Counter(result.hardware for result in results).most_common()]
+    kept("hardware", [ANY, *known], ANY)
     if len(known) < 2:
         st.session_state[key("hardware")] = None
         return results
-    _kept("hardware", [ANY, *known], ANY)
     chosen = st.selectbox(
         "Machine",
         [ANY, *known],

@@ -12,9 +12,8 @@ from poolviz.charts.figure import Figure
 from poolviz.pages.choose_results import Selection
 from poolviz.pages.compare_parameters import ORIGIN_NAMES, key
 from poolviz.pages.show import plain
-from poolviz.runs.claims import CLAIMS
+from poolviz.runs.claims import CLAIMS, judged
 from poolviz.runs.evidence import FAILS, HOLDS, UNKNOWN, Claim, Finding, Part
-from poolviz.runs.groups import Group
 from poolviz.runs.reported import REPORT_A, REPORT_B
 from poolviz.runs.results import MEASURES
 
@@ -41,11 +40,6 @@ def claims_view(selection: Selection) -> list[Figure]:
             if claim.report == report:
                 _card(claim, findings[name])
     return []
-
-
-def judged(groups: tuple[Group, ...]) -> dict[str, Finding]:
-    """Every claim's finding, from completed runs of all tasks."""
-    return {name: claim.judge(groups) for name, claim in CLAIMS.items()}
 
 
 def _card(claim: Claim, finding: Finding) -> None:
@@ -75,6 +69,7 @@ def part_rows(finding: Finding) -> list[dict[str, Any]]:
                 "claimed": part.claimed,
                 "verdict": part.verdict,
                 "decides": decides,
+                "runs": part.setting,
             }
             for part in parts
         ]
@@ -86,7 +81,8 @@ def _effect(part: Part) -> dict[str, str]:
         return {"effect": "", "95 % interval": part.why.partition(": ")[2], "n": ""}
     mean, low, high = part.shown
     unit = f" {part.unit}" if part.unit else ""
-    interval = "one seed: none" if low is None or high is None else f"{low:.4g} to {high:.4g}{unit}"
+    none = "one seed: none" if part.effect.n == 1 else "none: these seeds do not vary"
+    interval = none if low is None or high is None else f"{low:.4g} to {high:.4g}{unit}"
     paired = ", paired" if part.effect.paired and part.kind != "figure" else ""
     return {"effect": f"{mean:.4g}{unit}", "95 % interval": interval, "n": f"{part.effect.n}{paired}"}
 
@@ -108,9 +104,13 @@ def _evidence(claim: Claim, finding: Finding) -> None:
 
 
 def _open(finding: Finding) -> None:
-    """Show the deciding runs: on the leaderboard, or as curves where a claim is about a curve."""
-    groups = [group for part in finding.parts for group in part.groups]
-    part = next(part for part in finding.parts if part.groups)
+    """Show the deciding runs: on the leaderboard, or as curves where a claim is about a curve.
+
+    Where none decides, those that stand beside it.
+    """
+    part = next(part for part in (*finding.parts, *finding.also) if part.runs)
+    shown = finding.parts if part in finding.parts else (part,)
+    groups = [group for part in shown for group in part.groups]
     values = {
         "task": groups[0].config.task,
         "size": str(groups[0].config.train_limit),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 import streamlit as st
 
+from poolviz.charts.entries import counted
 from poolviz.charts.figure import Figure, picture
 from poolviz.pages import link
 from poolviz.pages.choose_results import Selection, choose_results
@@ -108,7 +109,7 @@ def _nothing(selection: Selection) -> None:
 def _damaged(selection: Selection) -> None:
     if not selection.damaged:
         return
-    with st.expander(f"{len(selection.damaged)} folders were skipped", icon=":material/broken_image:"):
+    with st.expander(f"Skipped: {counted(len(selection.damaged), 'damaged folder')}", icon=":material/broken_image:"):
         for each in selection.damaged[:MOST_NAMED]:
             st.markdown(f"- **{plain(each.name)}**: {plain(each.why)}")
         if len(selection.damaged) > MOST_NAMED:

@@ -13,7 +13,7 @@ from poolviz.charts.curves import MEASURES as CURVES
 from poolviz.charts.entries import Quantity
 from poolviz.charts.figure import Figure
 from poolviz.charts.tradeoff import Cloud, ReportedPoint, tradeoff_figure
-from poolviz.pages.choose_results import Selection
+from poolviz.pages.choose_results import Selection, kept
 from poolviz.pages.compare_parameters import key
 from poolviz.pages.leaderboard import choose_measure, first_measure, known_measures, who
 from poolviz.pages.parameters import bounds
@@ -28,8 +28,7 @@ def curves_view(selection: Selection) -> list[Figure]:
     """Mean and band a group."""
     text = selection.task in TEXT_TASKS
     measures = [name for name in CURVES if name != "mcc" or text]
-    if st.session_state[key("curve")] not in measures:
-        st.session_state[key("curve")] = measures[0]
+    kept("curve", measures, measures[0])
     with st.container(horizontal=True, vertical_alignment="center"):
         measure = st.segmented_control(
             "Curve",

@@ -9,8 +9,10 @@ from poolviz.charts.classes import ClassErrors, classes_figure
 from poolviz.charts.confusion import confusion_figure, confusion_rows
 from poolviz.charts.curves import colours
 from poolviz.charts.figure import Figure
-from poolviz.pages.choose_results import Selection
+from poolviz.pages.choose_results import Selection, kept
+from poolviz.pages.compare_parameters import key
 from poolviz.pages.leaderboard import choose_group
+from poolviz.pages.parameters import bounds
 from poolviz.pages.run_details import predictions, show_examples
 from poolviz.pages.show import plain, show_figure
 from poolviz.runs.disagreement import Disagreement, class_errors, disagreement
@@ -55,7 +57,8 @@ def _seed(first: Group | None, second: Group | None) -> int | None:
     if not shared:
         st.caption("These two have no seed in common.")
         return None
-    return st.selectbox("Seed", shared, width=110, key="compare_seed")
+    kept("seed", shared, shared[0])
+    return st.selectbox("Seed", shared, width=110, **bounds(key("seed")))
 
 
 def _side_by_side(selection: Selection, first: Group, second: Group, seed: int) -> list[Figure]:
@@ -66,7 +69,7 @@ def _side_by_side(selection: Selection, first: Group, second: Group, seed: int) 
     for place, name, result, told in zip(st.columns(2, gap="large"), names, chosen, found, strict=True):
         with place:
             if told is None:
-                st.caption(plain(f"{name}: its predictions were not kept."))
+                st.caption(plain(f"{name}: its predictions were not kept, or are damaged."))
                 continue
             figure = _confusion(name, result, *told)
             show_figure(figure, width="content")

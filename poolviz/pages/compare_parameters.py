@@ -9,6 +9,7 @@ from poolviz.charts.curves import MEASURES as CURVES
 from poolviz.pages import link
 from poolviz.pages.link import Param
 from poolviz.pages.train_parameters import IMAGE_POOLINGS, TEXT_POOLINGS
+from poolviz.runs.claims import CLAIMS
 from poolviz.runs.results import IMPORTED, MEASURES, MINE, SHIPPED
 from poolviz.training.config import TASKS
 
@@ -21,6 +22,7 @@ VIEWS = {
 }
 REPORTED = "reported"
 ORIGIN_NAMES = {SHIPPED: "Shipped", MINE: "Mine", IMPORTED: "Imported", REPORTED: "As reported"}
+ANY = "all"  # machines
 HELD_OUT = "held-out"  # runs that validate on held-out training sentences
 POOLINGS = tuple(dict.fromkeys((*IMAGE_POOLINGS, *TEXT_POOLINGS)))
 GROUP = re.compile(r"[a-z0-9-]{1,80}")  # a group's name in the address
@@ -52,7 +54,7 @@ PARAMS: dict[str, Param] = {
         "size": link.text(size_of, str),
         "poolings": link.several((), POOLINGS, len(POOLINGS)),
         "origins": link.several(tuple(ORIGIN_NAMES), tuple(ORIGIN_NAMES), len(ORIGIN_NAMES)),
-        "hardware": link.text(str, str),
+        "hardware": Param(ANY, str),
         "measure": link.text(link.choice("", tuple(MEASURES)).parse, str),
         "baseline": link.text(_group, str),
         "curve": link.choice("loss", tuple(CURVES)),
@@ -62,6 +64,7 @@ PARAMS: dict[str, Param] = {
         "y": link.text(link.choice("", tuple(MEASURES)).parse, str),
         "first": link.text(_group, str),
         "second": link.text(_group, str),
-        "claim": link.text(str, str),
+        "seed": link.text(link.whole(0, 0, 2**31 - 1).parse, str),
+        "claim": link.text(link.choice("", tuple(CLAIMS)).parse, str),
     }.items()
 }

@@ -14,12 +14,12 @@ from poolviz.charts.entries import Entry
 from poolviz.charts.figure import Figure
 from poolviz.charts.leaderboard import leaderboard_figure
 from poolviz.pages import link
-from poolviz.pages.choose_results import Selection
+from poolviz.pages.choose_results import Selection, kept
 from poolviz.pages.compare_parameters import key
 from poolviz.pages.parameters import bounds
 from poolviz.pages.show import plain, show_figure
 from poolviz.pages.train_parameters import label_of
-from poolviz.runs.groups import Group, difference, differing, spread, unlike
+from poolviz.runs.groups import Group, apart, differing, spread, unlike
 from poolviz.runs.reported import Reported
 from poolviz.runs.results import MEASURES, Measure
 from poolviz.runs.tables import heading, in_words
@@ -40,7 +40,7 @@ def leaderboard(selection: Selection) -> list[Figure]:
     figures = board_figures(selection, measure, baseline)
     for figure in figures:
         show_figure(figure)
-    _comparability(selection, baseline)
+    _comparability(selection, baseline, measure)
     show_table(selection)
     _differences_of_settings(selection)
     return figures
@@ -64,10 +64,10 @@ def board_figures(selection: Selection, measure: Measure, baseline: Group | None
             line,
         )
     ]
-    apart = [row for each in selection.groups if baseline and (row := _apart(selection, each, baseline, measure))]
-    if apart and baseline:
+    distances = [row for each in selection.groups if baseline and (row := _apart(selection, each, baseline, measure))]
+    if distances and baseline:
         name = selection.name_of(baseline)
-        figures.append(differences_figure(apart, name, measure.label, measure.unit, measure.better))
+        figures.append(differences_figure(distances, name, measure.label, measure.unit, measure.better))
     return figures
 
 
@@ -96,8 +96,7 @@ def first_measure(selection: Selection, known: list[str]) -> str:
 
 def choose_measure(label: str, name: str, known: list[str], first: str) -> str:
     """A select box of measures."""
-    if st.session_state[key(name)] not in known:
-        link.replace(key(name), first)
+    kept(name, known, first)
     return st.selectbox(label, known, format_func=lambda each: MEASURES[each].label, width=280, **bounds(key(name)))
 
 
@@ -106,18 +105,24 @@ def choose_group(label: str, name: str, groups: list[Group], selection: Selectio
     names = {each.identity: selection.name_of(each) for each in groups}
     if not names:
         return None
-    if st.session_state[key(name)] not in names:
-        usual = [each.identity for each in groups if each.config.pooling in ("max", "cls")] if not number else []
-        link.replace(key(name), (usual or list(names)[min(number, len(names) - 1) :])[0])
+    usual = first_baseline(groups) if not number else groups[min(number, len(groups) - 1)]
+    link.hold(key(name), names)  # titles change with what else is shown
+    kept(name, list(names), usual.identity)
     chosen = st.selectbox(label, list(names), format_func=names.get, width=280, **bounds(key(name)))
     return next(each for each in groups if each.identity == chosen)
+
+
+def first_baseline(groups: list[Group]) -> Group:
+    """What others are compared with to begin with: CLS for text, max for images, else the first."""
+    usual = "cls" if groups[0].config.is_text else "max"
+    return next((each for each in groups if each.config.pooling == usual), groups[0])
 
 
 def _entry(selection: Selection, one: Group, measure: Measure) -> Entry | None:
     values = {seed: value * measure.scale for seed, value in one.values(measure.name).items()}
     if not values:
         return None
-    found = spread(list(values.values()))
+    found = spread(list(values.values()), measure.exact)
     return Entry(
         selection.name_of(one), selection.colour_of(one), values, found.mean, found.low, found.high, _detail(one)
     )
@@ -130,7 +135,7 @@ def _detail(one: Group) -> str:
 def _apart(selection: Selection, one: Group, baseline: Group, measure: Measure) -> Apart | None:
     if one.identity == baseline.identity:
         return None
-    found = difference(one.values(measure.name), baseline.values(measure.name))
+    found = apart(one, baseline, measure.name)
     if found is None:
         return None
     low, high = (end * measure.scale if end is not None else None for end in (found.low, found.high))
@@ -141,22 +146,23 @@ def _apart(selection: Selection, one: Group, baseline: Group, measure: Measure) 
         high,
         found.n,
         found.paired,
-        tuple(_reasons(one, baseline)),
+        tuple(_reasons(one, baseline, measure)),
         _detail(one),
     )
 
 
-def _reasons(one: Group, other: Group) -> list[str]:
+def _reasons(one: Group, other: Group, measure: Measure) -> list[str]:
     """Why two groups are no fair comparison, in words."""
     told = {"hardware": f"another machine ({one.hardware})", "state": "it has not ended", "task": "another task"}
+    told |= {"cut short": "a limit cut one of them short", "machine": "other cores, or another version of torch"}
     return [
         told.get(name) or f"{name.replace('_', ' ')} {getattr(one.config, name)}, not {getattr(other.config, name)}"
-        for name in unlike(one, other)
+        for name in unlike(one, other, measure.name)
     ]
 
 
-def _comparability(selection: Selection, baseline: Group | None) -> None:
-    unfair = {selection.name_of(each): _reasons(each, baseline) for each in selection.groups if baseline}
+def _comparability(selection: Selection, baseline: Group | None, measure: Measure) -> None:
+    unfair = {selection.name_of(each): _reasons(each, baseline, measure) for each in selection.groups if baseline}
     told = [f"**{plain(name)}**: {plain(', '.join(reasons))}" for name, reasons in unfair.items() if reasons]
     if told and baseline:
         st.warning(

@@ -7,7 +7,7 @@ puts its own before it and a dot: `sentences.layer` is `layer` in the address.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -141,7 +141,7 @@ def replace(name: str, value: Any) -> None:
 
 
 def _said(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+    return ",".join(map(str, value)) or "everything" if isinstance(value, tuple | list) else str(value)
 
 
 def follow(name: str, labels: Sequence[str]) -> None:
@@ -157,6 +157,17 @@ def follow(name: str, labels: Sequence[str]) -> None:
     if shown != labels:
         st.session_state[name] = int(st.session_state[name])
     st.session_state[f"{name} followed"] = (st.session_state[name], labels)
+
+
+def hold(name: str, labels: Mapping[str, str]) -> None:
+    """Keep a named choice where labels change, as `follow` does for a numbered one; `labels` by name."""
+    held, shown = st.session_state.get(f"{name} held", (None, {}))
+    value = st.session_state[name]
+    if value not in labels and held in labels:  # the browser answered with a label of before
+        value = held
+    if shown != labels:
+        st.session_state[name] = value  # sends its new label
+    st.session_state[f"{name} held"] = (value, dict(labels))
 
 
 def tell_notices(holder: Any) -> None:

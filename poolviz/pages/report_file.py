@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from poolviz.charts.entries import counted
 from poolviz.charts.handout import Section, Table, html_report
 from poolviz.pages.choose_results import Selection, size, size_name
-from poolviz.pages.claims import judged, part_rows
+from poolviz.pages.claims import part_rows
 from poolviz.pages.compare_charts import curves_of, tradeoff_of
 from poolviz.pages.compare_errors import classes_of
-from poolviz.pages.leaderboard import board_figures, first_measure, known_measures, reported_table, table
+from poolviz.pages.leaderboard import (
+    board_figures,
+    first_baseline,
+    first_measure,
+    known_measures,
+    reported_table,
+    table,
+)
 from poolviz.pages.train_parameters import TASK_NAMES
-from poolviz.runs.claims import CLAIMS
+from poolviz.runs.claims import CLAIMS, judged
 from poolviz.runs.results import MEASURES
 
 
 def report_file(selection: Selection) -> bytes:
     """The page of HTML: leaderboard, curves, trade-off, errors by class, claims, and what the runs were made with."""
     known = known_measures(selection)
-    sections = [_board(selection, known), _curves(selection, known)] if selection.groups and known else []
+    sections = [_board(selection, known)] if known else []
+    if selection.groups and known:
+        sections.append(_curves(selection, known))
     if selection.completed:
         sections.append(Section("Errors by class", [classes_of(selection)]))
     return html_report(
@@ -26,10 +36,11 @@ def report_file(selection: Selection) -> bytes:
 
 def _board(selection: Selection, known: list[str]) -> Section:
     measure = MEASURES[first_measure(selection, known)]
-    baseline = next((each for each in selection.completed if each.config.pooling in ("max", "cls")), None)
+    baseline = first_baseline(selection.completed) if selection.completed else None
+    results = [result for each in selection.groups for result in each.results]
+    told = f"{counted(len(results), 'run')} in {counted(len(selection.groups), 'group')}"
     blocks = [
-        f"{sum(len(each.results) for each in selection.groups)} runs in {len(selection.groups)} groups; "
-        f"training examples: {size_name(size(selection.groups[0].results[0]))}.",
+        f"{told}; training examples: {size_name(size(results[0]))}." if results else f"{told}.",
         *board_figures(selection, measure, baseline),
         Table("Mean ± standard deviation over seeds", table(selection)),
     ]

@@ -38,16 +38,23 @@ STYLE = """<style>
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _read_predictions(path: Path, modified_ns: int) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _read_predictions(path: Path, modified_ns: int, classes: int) -> tuple[pd.DataFrame, dict[str, Any]]:
     table = pd.read_parquet(path)
+    numbers = {name for name, kind in table.dtypes.items() if kind.kind in "iuf"}
+    fits = {"example", "label", "prediction", "confidence"} <= numbers
+    if not fits or not table[["label", "prediction"]].isin(range(classes)).all(axis=None):
+        raise ValueError("predictions.parquet holds something else than predictions.")
     return table, dict(table.attrs)
 
 
 def predictions(run: Run) -> tuple[pd.DataFrame, dict[str, Any]] | None:
-    """What the model says of each example, and of which split and epoch; None before the first epoch's end."""
+    """What the model says of each example, and of which split and epoch; None before the first epoch's end.
+
+    None also where the file is damaged.
+    """
     path = run.folder / "predictions.parquet"
     try:
-        return _read_predictions(path, path.stat().st_mtime_ns)
+        return _read_predictions(path, path.stat().st_mtime_ns, len(CLASSES[run.config.task]))
     except (OSError, ValueError):
         return None
 
@@ -172,7 +179,7 @@ def show_facts(stand: Standing) -> None:
 
 
 def _footprint(stand: Standing) -> dict[str, str]:
-    measured = max((row.get("peak_bytes") or 0 for row in stand.rows), default=0)
+    measured = stand.peak_bytes
     estimate, count = stand.start.get("estimated_bytes"), stand.start.get("parameters")
     return {
         "learned parameters": f"{count:,}" if count else "not known yet",

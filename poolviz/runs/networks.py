@@ -49,10 +49,13 @@ def layer_map(run: Run, plane: Tensor, layer: str) -> Tensor:
     features = load(run).features
     ends = [number for number, part in enumerate(features) if type(part).__name__ == "ReLU"]
     stop = {"conv1": ends[0], "conv2": ends[1], "pooled": ends[1] + 1}[layer]
-    with torch.no_grad():
-        x = plane[None, None]
-        for part in features[: stop + 1]:
-            x = part(x)
+    try:
+        with torch.no_grad():
+            x = plane[None, None]
+            for part in features[: stop + 1]:
+                x = part(x)
+    except (ValueError, RuntimeError) as error:  # with a large kernel, or two poolings
+        raise ValueError("The picture is too small for this network: its layers shrink it to nothing.") from error
     return x[0]
 
 

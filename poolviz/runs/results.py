@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 from poolviz.runs import store
 from poolviz.runs.store import Run
 from poolviz.training.config import RunConfig
-from poolviz.training.folder import ENDED, read_job
+from poolviz.training.folder import ENDED, STATES, read_job, read_json
 
 TAIL = 8192  # bytes at a curve's end that hold its last epoch
 MOST = 1e100  # beyond it is no figure of a run
@@ -185,6 +185,8 @@ class Shelf:
         if before is not None and before[0] == told and getattr(before[1], "state", "") in ENDED:
             return before
         try:
+            if read_json(run.folder / "status.json").get("state") not in STATES:
+                raise ValueError("status.json is missing." if told < 0 else "status.json is torn: it tells no state.")
             return told, read(run)
         except ValueError as error:
             return told, Damaged(run.name, str(error))

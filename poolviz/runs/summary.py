@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # psutil: `doctor` answers where it is missing
     from poolviz.runs.store import Run
 
 
+MOST = 1e100  # beyond it is no figure of a run
 PARTS = ("best", "last", "test", "fit", "progress")  # of a summary: a JSON object each
 
 
@@ -84,8 +85,8 @@ def standing(run: Run) -> Standing | None:
 
 
 def _is_plain(name: str, value: Any) -> bool:
-    """What a line of a curve may hold: its kind, and numbers."""
-    return isinstance(value, str) if name == "kind" else isinstance(value, int | float)
+    """What a line of a curve may hold: its kind, and numbers that can be drawn."""
+    return isinstance(value, str) if name == "kind" else isinstance(value, int | float) and abs(value) < MOST
 
 
 def labels(configs: list[RunConfig], names: dict[str, str]) -> list[str]:
