@@ -5,21 +5,26 @@ import json
 import os
 import stat
 import struct
+import threading
+import time
 import tracemalloc
 import zipfile
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 
-from poolviz.runs import arrival, pages_of_parquet, received, results, store
+from poolviz.runs import arrival, pages_of_parquet, plausible, received, results, store
 from poolviz.training.config import CLASSES, default_config
+from poolviz.training.evaluation import matthews
 from poolviz.training.folder import replace_json
 from poolviz.training.work import work
 
@@ -175,6 +180,64 @@ def test_a_log_is_plain_text(sent):
     assert (run.folder / "log.txt").read_text() == "caf�\n[31mred[0m\tx\n"
 
 
+def test_a_run_that_says_why_it_ended_early_arrives(sent):
+    files = sent[2]
+    longer = changed(epochs=5)(files["config.json"])
+    early = part("progress", stopped="the limit of 8 steps")(files["summary.json"])
+    run = arrival.arrive(zipped(files | {"config.json": longer, "summary.json": early}))
+    assert results.read(run).early == "the limit of 8 steps"
+
+
+def test_a_stopped_run_has_predictions_of_validation(sent, runs):
+    files = {name: data for name, data in sent[2].items() if name != "summary.json"}
+    files["status.json"] = b'{"state": "stopped", "reason": ""}'
+    assert "is of the test set" in refused(zipped(files), runs)
+    judged = table(attrs={"split": "validation", "epoch": 2})(files["predictions.parquet"])
+    assert arrival.arrive(zipped(files | {"predictions.parquet": judged})).state == "stopped"
+
+
+def test_one_zip_is_unpacked_at_a_time(sent, monkeypatch):
+    inside, most = [], []
+    real = arrival._unpack
+
+    def watched(*given):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.1)
+        real(*given)
+        inside.pop()
+
+    monkeypatch.setattr(arrival, "_unpack", watched)
+    packed = [zipped(sent[2] | {"config.json": changed(seed=n)(sent[2]["config.json"])}) for n in range(3)]
+    threads = [threading.Thread(target=arrival.arrive, args=(each,)) for each in packed]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1, 1]
+    assert len(store.users_runs()) == 3
+
+
+def test_imported_runs_are_counted_and_those_of_here_are_not(sent, runs, monkeypatch):
+    store.create(CONFIG, by="page")
+    monkeypatch.setenv("POOLVIZ_MAX_RUNS", "1")
+    first = arrival.arrive(sent[1])
+    other = zipped(sent[2] | {"config.json": changed(seed=4)(sent[2]["config.json"])})
+    assert f"1 imported runs are here, the most: delete one first, such as {first.name}." in refused(other, runs)
+    monkeypatch.setenv("POOLVIZ_MAX_RUNS", "0")
+    assert arrival.arrive(other).config.seed == 4
+
+
+def test_bytes_of_imported_runs_are_bounded(sent, runs, monkeypatch):
+    first = arrival.arrive(sent[1])
+    size = sum(path.stat().st_size for path in first.folder.iterdir())
+    other = zipped(sent[2] | {"config.json": changed(seed=4)(sent[2]["config.json"])})
+    monkeypatch.setattr(arrival, "MOST_IMPORTED", int(1.5 * size))
+    assert f"delete one, such as {first.name}." in refused(other, runs)
+    monkeypatch.setattr(arrival, "MOST_IMPORTED", 3 * size)
+    assert arrival.arrive(other).config.seed == 4
+
+
 def test_what_a_dead_process_left_is_cleared(sent, runs):
     old = runs / f"{arrival.SCRATCH}old" / "run"
     young = runs / f"{arrival.SCRATCH}young"
@@ -296,6 +359,7 @@ HOSTILE = {
     "says too much": (lying(2 * 10**6), "damaged|another size"),
     "says far too much": (lying(2**32 - 2), "at most"),
     "a large log": (add(content=b"x" * (arrival.MOST["log.txt"] + 1)), "at most"),
+    "a large curve": (lambda files: zipped(files | {"metrics.jsonl": b" " * 2**23 + b"\n"}), "at most 8,388,608"),
     "a large status": (lambda files: zipped(files | {"status.json": b" " * 70_000 + b"{}"}), "at most"),
     "wrong checksum": (
         lambda files: zipped(files, how=zipfile.ZIP_STORED).replace(b"a warning", b"a worning"),
@@ -443,6 +507,27 @@ def first(name, value):
     return table(change)
 
 
+def epochs_of(*numbers):
+    """The curve with the epochs' lines in another order, or left out."""
+
+    def change(data):
+        rows = [json.loads(row) for row in data.split(b"\n")[:-1]]
+        ends = {row["epoch"]: row for row in rows if row["kind"] == "epoch"}
+        return b"".join(json.dumps(row).encode() + b"\n" for row in [rows[0], *(ends[number] for number in numbers)])
+
+    return change
+
+
+def retold(**change):
+    """The weights with tensors of other shapes or kinds, more of them, or without some (None)."""
+
+    def build(data):
+        tensors = load(data) | {name.replace("_", "."): value for name, value in change.items()}
+        return save({name: value for name, value in tensors.items() if value is not None}, {"facts": "{}"})
+
+    return build
+
+
 def header(text, body=b""):
     return lambda data: struct.pack("<Q", len(text)) + text + body
 
@@ -496,6 +581,28 @@ CONTENTS = [
     ("summary.json", changed(classes=["a", "b"]), "other classes"),
     ("summary.json", part("progress", epoch="two"), "under 'progress'"),
     ("summary.json", part("progress", stopped=1), "under 'progress'"),
+    ("summary.json", changed(parameters=-1), "holds -1 under 'parameters', which is at least 0"),
+    ("summary.json", changed(peak_bytes=-1), "under 'peak_bytes'"),
+    ("summary.json", part("progress", train_seconds=-5), "progress, holds -5 under 'train_seconds'"),
+    ("summary.json", part("best", loss=-0.1), "best, holds -0.1 under 'loss'"),
+    ("summary.json", part("best", cpu_seconds=-1), "under 'cpu_seconds'"),
+    ("summary.json", part("fit", error=1.5), "under 'error', which is from 0 to 1"),
+    ("summary.json", part("test", mcc=-1.5), "under 'mcc', which is from -1 to 1"),
+    ("summary.json", part("last", mcc_in_domain=2), "under 'mcc_in_domain', which is from -1 to 1"),
+    ("summary.json", part("test", error=0.123456), "test, says error 0.123456, but its confusion matrix"),
+    ("summary.json", part("test", mcc=0.999999), "test, says mcc 0.999999, but its confusion matrix"),
+    ("summary.json", part("test", confusion=[[0] * 10] * 10), "empty confusion matrix"),
+    ("summary.json", changed(test={}), "is of the test set"),
+    ("config.json", changed(epochs=3), "2 of 3 epochs and does not say why"),
+    ("config.json", changed(epochs=1), "tells of epoch 2 after 2 of 1"),
+    ("metrics.jsonl", epochs_of(2), "Line 2 of metrics.jsonl tells of epoch 2 after 1 of 2"),
+    ("metrics.jsonl", epochs_of(2, 1), "Line 2 of metrics.jsonl tells of epoch 2"),
+    ("metrics.jsonl", epochs_of(1, 1, 2), "Line 3 of metrics.jsonl tells of epoch 1"),
+    ("metrics.jsonl", step(epoch=1), "Line 2 of metrics.jsonl tells of epoch 1"),
+    ("metrics.jsonl", step(train_loss=-1), "Line 2 of metrics.jsonl holds -1 under 'train_loss'"),
+    ("metrics.jsonl", step(train_seconds=-1), "under 'train_seconds'"),
+    ("metrics.jsonl", step(train_error=1.1), "under 'train_error', which is from 0 to 1"),
+    ("metrics.jsonl", step(validation_mcc=-1.1), "under 'validation_mcc', which is from -1 to 1"),
     ("metrics.jsonl", lambda data: b"", "ends without an epoch"),
     ("metrics.jsonl", line(b""), "Line 2 of metrics.jsonl is no JSON"),
     ("metrics.jsonl", line(b"nonsense", 3), "Line 3 of metrics.jsonl is no JSON"),
@@ -537,6 +644,8 @@ CONTENTS = [
     ("predictions.parquet", table(attrs={}), "which split"),
     ("predictions.parquet", table(attrs={"split": "../x", "epoch": 1}), "which split"),
     ("predictions.parquet", table(attrs={"split": "test", "epoch": "1"}), "which split"),
+    ("predictions.parquet", table(attrs={"split": "validation", "epoch": 1}), "is of the validation set"),
+    ("predictions.parquet", lambda data: data.replace(b"parquet-cpp-arrow", b"parquet-mrx-arrow"), "written by Arrow"),
     ("predictions.parquet", table(compression="brotli"), "no plain numbers in its column 1"),
     ("best.safetensors", lambda data: b"", "no file of weights"),
     ("best.safetensors", lambda data: b"\x80\x04\x95pickle", "header of|no file of weights"),
@@ -554,6 +663,13 @@ CONTENTS = [
     ("best.safetensors", weights({"facts": "{}", "code": "import os"}, a=(2,)), "plain facts"),
     ("best.safetensors", weights({"facts": "[]"}, a=(2,)), "one JSON object"),
     ("best.safetensors", weights({"facts": '{"epoch": [1]}'}, a=(2,)), "plain facts"),
+    ("best.safetensors", weights(None, a=(2,)), "or of another network"),
+    ("best.safetensors", retold(head_3_bias=None), "or of another network"),
+    ("best.safetensors", retold(more=np.zeros(3, "float32")), "or of another network"),
+    ("last.safetensors", retold(head_3_bias=np.zeros((10, 1), "float32")), "or of another network"),
+    ("last.safetensors", retold(head_3_bias=np.zeros(10, "int32")), "no floating-point numbers"),
+    ("config.json", changed(width=8), "or of another network"),
+    ("config.json", changed(kernel_size=8), "too small for these layers"),
     ("last.safetensors", weights(None, **{f"t{n}": (1,) for n in range(2001)}), "1 to 2,000 tensors"),
     ("log.txt", lambda data: b"\x7fELF\0\0", "log.txt is no text"),
 ]
@@ -604,12 +720,108 @@ def test_sizes_of_pages_are_those_of_the_columns(how, version):
 
 def test_a_table_that_unpacks_to_much_is_not_read(sent, runs, monkeypatch):
     """200,000 equal numbers are some bytes; a page that says gigabytes is the same to a reader."""
-    monkeypatch.setattr(pages_of_parquet, "MOST_PAGE", 50_000)
+    monkeypatch.setattr(pages_of_parquet, "MOST_UNPACKED", 50_000)
     many = pa.table({name: np.zeros(100_000, kind) for name, kind in zip(received.COLUMNS, "iiif", strict=True)})
     packed = io.BytesIO()
     pq.write_table(many, packed, compression="zstd", use_dictionary=False)
     assert len(packed.getvalue()) < 5_000
     assert "unpacks to more than" in refused(zipped(sent[2] | {"predictions.parquet": packed.getvalue()}), runs)
+
+
+# a page's header: kind, unpacked and packed size as i32 (0x15: one field on, type 5), each number doubled
+PLAIN = b"\x15\x00\x15\x14\x15\x00"
+LARGE = b"\x15\x00\x15\xfe\xff\xff\xff\x0f\x15\x00"  # 2 GB
+HEADERS = {
+    "a size again as i64": LARGE + b"\x06\x04\x14",
+    "a size again as i16": LARGE + b"\x04\x04\x14",
+    "a size again as i32": LARGE + b"\x05\x04\x14",
+    "a size again with a number of 17 bits": PLAIN + b"\x05\x84\x80\x08\xfe\xff\xff\xff\x0f",
+    "a size as i64 alone": b"\x15\x00\x16\x14\x15\x00",
+    "a size as i16 alone": b"\x15\x00\x14\x14\x15\x00",
+    "fields that do not rise": b"\x15\x00\x25\x00\x05\x04\x14",
+    "a size of 33 bits": b"\x15\x00\x15\x94\x80\x80\x80\x20\x15\x00",
+    "no size": b"\x15\x00\x25\x00",
+    "a negative size": b"\x15\x00\x15\x13\x15\x00",
+    "no kind": b"\x25\x14\x15\x00",
+    "a long list": PLAIN + b"\x19\xf1" + b"\xd0\x0f" + b"\x01" * 2000,
+}
+
+
+def test_a_plain_header_is_read():
+    assert pages_of_parquet.page_sizes(b"PAR1" + 2 * (PLAIN + b"\0"), 4, 18) == [10, 10]
+
+
+@pytest.mark.parametrize("case", HEADERS)
+def test_a_header_that_can_be_read_in_two_ways_is_refused(case):
+    data = b"PAR1" + HEADERS[case] + b"\0"
+    with pytest.raises(ValueError):
+        pages_of_parquet.page_sizes(data, 4, len(data), 2**40)
+
+
+def test_a_header_ends_within_its_column():
+    with pytest.raises(ValueError, match="torn"):
+        pages_of_parquet.page_sizes(b"PAR1" + PLAIN + b"\0", 4, 10)
+
+
+@pytest.mark.parametrize("most", [65, 64 * 10 - 1])
+def test_pages_are_counted_as_they_are_read(most, monkeypatch):
+    read = []
+    real = pages_of_parquet._Reader.struct
+    monkeypatch.setattr(pages_of_parquet._Reader, "struct", lambda *given: read.append(1) or real(*given))
+    data = b"PAR1" + 10_000 * (PLAIN + b"\0")
+    with pytest.raises(ValueError, match="unpacks to more than"):
+        pages_of_parquet.page_sizes(data, 4, len(data), most)
+    assert len(read) == most // 10 + 1
+
+
+def test_many_pages_are_refused(sent, runs):
+    told = refused(
+        zipped(sent[2] | {"predictions.parquet": many_pages(70)}),
+        runs,
+    )
+    assert "has many pages" in told
+
+
+def many_pages(count):
+    packed = io.BytesIO()
+    frame = pa.table({name: np.arange(count, dtype=kind) for name, kind in zip(received.COLUMNS, "iiif", strict=True)})
+    pq.write_table(frame, packed, use_dictionary=False, data_page_size=1, write_batch_size=1)
+    return packed.getvalue()
+
+
+def test_columns_that_share_bytes_are_refused():
+    """All chunks of all groups at one place: each byte would be read 256 times."""
+    data = b"PAR1" + PLAIN + b"\0"
+    column = SimpleNamespace(
+        physical_type="INT32",
+        compression="ZSTD",
+        num_values=1,
+        data_page_offset=4,
+        has_dictionary_page=False,
+        total_compressed_size=len(data) - 4,
+    )
+    schema = SimpleNamespace(column=lambda _: SimpleNamespace(max_repetition_level=0))
+    group = SimpleNamespace(num_rows=1, column=lambda _: column)
+
+    def check(columns):
+        facts = {"num_rows": 1, "num_row_groups": 1, "num_columns": columns, "created_by": "parquet-cpp-arrow"}
+        metadata = SimpleNamespace(**facts, row_group=lambda _: group, schema=schema)
+        pages_of_parquet.check_pages(data, metadata, 10)
+
+    check(1)
+    with pytest.raises(ValueError, match="share bytes"):
+        check(2)
+
+
+square = st.integers(2, 4).flatmap(
+    lambda n: st.lists(st.lists(st.integers(0, 50), min_size=n, max_size=n), min_size=n, max_size=n)
+)
+
+
+@given(table=square)
+def test_the_plain_correlation_is_that_of_the_loop(table):
+    if sum(map(sum, table)):
+        assert plausible.matthews(table) == pytest.approx(matthews(torch.tensor(table)), abs=1e-12)
 
 
 def test_a_table_of_too_many_rows_is_not_read(sent, runs, monkeypatch):

@@ -16,6 +16,7 @@ import re
 import secrets
 import shutil
 import stat
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -35,12 +36,13 @@ MOST = {  # bytes of each file; a run has no others
     "environment.json": 64 * KB,
     "status.json": 64 * KB,
     "summary.json": MB,
-    "metrics.jsonl": 64 * MB,
+    "metrics.jsonl": 8 * MB,  # a point each half second for five hours
     "predictions.parquet": 4 * MB,
     "best.safetensors": 160 * MB,
     "last.safetensors": 160 * MB,
     "log.txt": 4 * MB,
 }
+MOST_IMPORTED = 4 * 2**30  # bytes of all imported runs together
 NEEDED = ("config.json", "status.json")
 BLOCK = MB
 CENTRAL = b"PK\x01\x02"  # begins each entry of a zip's list
@@ -50,13 +52,15 @@ ENCRYPTED = 0x1 | 0x40 | 0x2000  # bits of an entry's flags
 REPARSE_POINT = 0x400  # Windows' own kind of link
 RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")  # on Windows no file is called so
 PLAIN_KINDS = (0, stat.S_IFREG, stat.S_IFDIR)
+UNPACKING = threading.Lock()  # a class may bring its runs at once: one at a time takes memory and disk
 
 
 def arrive(packed: bytes) -> Run:
     """Keep the run in a zip; ValueError, one sentence, for anything wrong, and then nothing is kept."""
     try:
-        with _opened(packed) as archive:
+        with UNPACKING, _opened(packed) as archive:
             top, entries = _listed(archive)
+            _check_room(sum(info.file_size for info in entries.values()))
             with scratch(store.runs_folder(), SCRATCH) as folder:
                 return _checked(archive, top, entries, folder)
     except OSError as error:
@@ -195,6 +199,27 @@ def _unpack(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo], folde
 
 
 # ---- the run ----
+
+
+def _check_room(more: int) -> None:
+    """ValueError where as many imported runs are here as may be kept, or too many bytes of them with `more`."""
+    from poolviz.runs.jobs import limits
+
+    most = limits().kept
+    sizes = {run: _size(run) for run in store.newest() if run.job.get("by") == "import"}
+    if most and len(sizes) >= most:
+        oldest = list(sizes)[-1].name
+        raise ValueError(f"{len(sizes):,} imported runs are here, the most: delete one first, such as {oldest}.")
+    if sum(sizes.values()) + more > MOST_IMPORTED:
+        said = f"such as {max(sizes, key=sizes.__getitem__).name}" if sizes else "if there are any"
+        raise ValueError(f"With this run, those imported take more than {MOST_IMPORTED:,} bytes: delete one, {said}.")
+
+
+def _size(run: Run) -> int:
+    """Bytes of its files; none of a run that is being deleted."""
+    with contextlib.suppress(OSError):
+        return sum(path.stat().st_size for path in run.folder.iterdir())
+    return 0
 
 
 def _checked(archive: zipfile.ZipFile, top: str, entries: dict[str, zipfile.ZipInfo], folder: Path) -> Run:

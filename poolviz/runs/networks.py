@@ -6,7 +6,9 @@ imported where a network is loaded.
 
 from __future__ import annotations
 
-import functools
+import math
+import threading
+from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,9 @@ LAYERS = {"conv1": "First convolution", "conv2": "Second convolution", "pooled":
 LEAST_SIDE = 8  # pixels: below, two convolutions and a pooling leave nothing
 INK = 0.1  # what is brighter belongs to a digit
 IMAGE_SIDES = {"digits": 8}  # pixels of a task's images; 28 for the others
+MOST_PARAMETERS = 50_000_000  # of a network that is looked at here; the default has 1.2 million
+MOST_KEPT = 200_000_000  # bytes of networks that stay loaded: as much as the largest needs
+FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 def at_hand() -> list[Run]:
@@ -40,7 +45,8 @@ def at_hand() -> list[Run]:
 def layer_map(run: Run, plane: Tensor, layer: str) -> Tensor:
     """Channels (C, h, w) of `layer`, one of LAYERS, for a picture (H, W) in 0..1, in eval mode.
 
-    ValueError, one sentence, for a picture that is too small and for weights that are missing or damaged.
+    ValueError, one sentence, for a picture that is too small and for weights that are missing, damaged or of another
+    network.
     """
     import torch
 
@@ -106,21 +112,88 @@ def load(run: Run) -> PooledCNN:
     """The trained network in eval mode, in 32 bits; ValueError, one sentence, where its file is damaged."""
     path = run.weights("best")
     try:
-        return _loaded(path, path.stat().st_mtime_ns, run.config)
+        return _LOADED.get(path, path.stat().st_mtime_ns, run.config)
     except OSError:
         raise ValueError(f"The weights of {run.name} are not here (any more).") from None
 
 
-@functools.lru_cache(maxsize=16)
-def _loaded(path: Path, changed: int, config: RunConfig) -> PooledCNN:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def check_weights(path: Path, config: RunConfig, said: str) -> None:
+    """ValueError where a file's header tells of other tensors than the run's network has; no tensor is read.
+
+    Of an encoder only the kind of numbers is checked: its shapes are in files that need not be here. `said` names the
+    file, or the run.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  it is no dictionary
+            kinds = {part.get_dtype() for part in parts.values()}
+            shapes = {name: tuple(part.get_shape()) for name, part in parts.items()}
+    except SafetensorError as error:
+        raise ValueError(f"The weights in {said} are damaged.") from error
+    if not kinds <= set(FLOATS):
+        raise ValueError(f"The weights in {said} are damaged: they are no floating-point numbers.")
+    if config.task in IMAGE_TASKS and shapes != _shapes(config):
+        raise ValueError(f"The weights in {said} are damaged, or of another network.")
+
+
+def _shapes(config: RunConfig) -> dict[str, tuple[int, ...]]:
+    """The tensors of a run's network, which takes no memory; ValueError where they are too large."""
+    shapes = {name: tuple(value.shape) for name, value in _empty(config).state_dict().items()}
+    count = sum(math.prod(shape) for shape in shapes.values())
+    if count > MOST_PARAMETERS:
+        raise ValueError(f"The network has {count:,} parameters; at most {MOST_PARAMETERS:,} are looked at here.")
+    return shapes
+
+
+def _empty(config: RunConfig) -> PooledCNN:
+    """The network of a run without its numbers."""
+    import torch
 
     from poolviz.training.models import PooledCNN
 
-    network = PooledCNN(config, IMAGE_SIDES.get(config.task, 28), len(CLASSES[config.task]))
+    with torch.device("meta"):
+        return PooledCNN(config, IMAGE_SIDES.get(config.task, 28), len(CLASSES[config.task]))
+
+
+class _Loaded:
+    """The networks that were used last, MOST_KEPT bytes of them; a file that has changed is read anew."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[Path, tuple[int, RunConfig, PooledCNN]] = OrderedDict()
+        self._lock = threading.Lock()  # one at a time is read
+
+    def get(self, path: Path, changed: int, config: RunConfig) -> PooledCNN:
+        with self._lock:
+            known = self._known.pop(path, None)
+            if known is None or known[:2] != (changed, config):
+                known = changed, config, _read(path, config)
+            self._known[path] = known  # the newest is last
+            while sum(_size(network) for _, _, network in self._known.values()) > MOST_KEPT:
+                self._known.popitem(last=False)
+            return known[2]
+
+
+_LOADED = _Loaded()
+
+
+def _size(network: PooledCNN) -> int:
+    return sum(value.nbytes for value in network.parameters())
+
+
+def _read(path: Path, config: RunConfig) -> PooledCNN:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    said = path.parent.name
+    check_weights(path, config, said)
     try:
-        network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
-    except (SafetensorError, RuntimeError) as error:
-        raise ValueError(f"The weights in {path.parent.name} are damaged, or of another network.") from error
+        tensors = {name: value.float() for name, value in load_file(path).items()}
+    except SafetensorError as error:
+        raise ValueError(f"The weights in {said} are damaged.") from error
+    if not all(bool(value.isfinite().all()) for value in tensors.values()):
+        raise ValueError(f"The weights in {said} are damaged: some are no numbers.")
+    network = _empty(config)
+    network.load_state_dict(tensors, assign=True)
     return network.eval().requires_grad_(False)

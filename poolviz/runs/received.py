@@ -14,8 +14,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from poolviz.runs import results
+from poolviz.runs import networks, results
 from poolviz.runs.pages_of_parquet import check_pages
+from poolviz.runs.plausible import check_epochs, check_figures, check_judgement
 from poolviz.runs.store import Run
 from poolviz.training.config import CLASSES, RunConfig
 from poolviz.training.folder import ENDED
@@ -40,7 +41,6 @@ MOST_ROWS = 200_000
 MOST_EXAMPLE = 10**7
 MOST_HEADER = 2**20  # bytes of safetensors' header
 MOST_TENSORS = 2000
-DTYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
 NEWER = "a newer poolviz may have made it"
 
 
@@ -50,16 +50,27 @@ def check(folder: Path) -> RunConfig:
     _rewrite(folder / "status.json", _status)
     _rewrite(folder / "environment.json", environment)
     _rewrite(folder / "summary.json", lambda given: _summary(given, config))
-    for name, change in (("metrics.jsonl", _curve), ("log.txt", _log)):
+    for name, change in (("metrics.jsonl", lambda data: _curve(data, config)), ("log.txt", _log)):
         path = folder / name
         if path.is_file():
             path.write_bytes(change(path.read_bytes()))
-    if (folder / "predictions.parquet").is_file():
-        _predictions(folder / "predictions.parquet", config)
+    table = folder / "predictions.parquet"
+    split = _predictions(table, config) if table.is_file() else ""
     for path in folder.glob("*.safetensors"):
-        _weights(path)
-    results.read(Run(folder))
+        _weights(path, config)
+    _check_end(Run(folder), split)
     return config
+
+
+def _check_end(run: Run, split: str) -> None:
+    """What several files tell of how the run ended is the same; `split`: of its predictions, empty without any."""
+    found = results.read(run)
+    most = found.config.epochs
+    if found.state == "completed" and found.epoch < most and not found.early:
+        raise ValueError(f"The run is completed with {found.epoch:,} of {most:,} epochs and does not say why.")
+    judged = "test" if run.summary.get("test") else "validation"
+    if split and split != judged:
+        raise ValueError(f"predictions.parquet is of the {split} set, but by the summary it must be of {judged}.")
 
 
 # ---- JSON ----
@@ -164,6 +175,8 @@ def _summary(given: dict[str, Any], config: RunConfig) -> dict[str, Any]:
         table = part.get("confusion", [[0] * count] * count) if isinstance(part, dict) else None
         if not (numbers and _is_table(table, count, count)):
             raise ValueError(f"summary.json must hold figures and {count} x {count} counts under {name!r}.")
+        check_figures(part, f"summary.json, {name},")
+        check_judgement(part, f"summary.json, {name},")
     labels = given.get("labels", {})
     if not (isinstance(labels, dict) and _is_table(list(labels.values()), len(labels), count)):
         raise ValueError(f"summary.json must hold {count} counts for each split under 'labels'.")
@@ -175,6 +188,8 @@ def _summary(given: dict[str, Any], config: RunConfig) -> dict[str, Any]:
         for name, value in progress.items()
     ):
         raise ValueError("summary.json must hold figures under 'progress'.")
+    check_figures(progress, "summary.json, progress,")
+    check_figures(given, "summary.json")
     return given
 
 
@@ -200,15 +215,17 @@ def _is_table(value: Any, rows: int, columns: int) -> bool:
 # ---- lines ----
 
 
-def _curve(data: bytes) -> bytes:
+def _curve(data: bytes, config: RunConfig) -> bytes:
     """The lines of a curve; what follows the last line break is torn and left out."""
     if data.count(b"\n") > MOST_LINES:
         raise ValueError(f"metrics.jsonl has more than {MOST_LINES:,} lines.")
     lines = data.split(b"\n")[:-1]
-    return b"".join(_line(line, f"Line {number:,} of metrics.jsonl") for number, line in enumerate(lines, 1))
+    rows = [_line(line, f"Line {number:,} of metrics.jsonl") for number, line in enumerate(lines, 1)]
+    check_epochs(rows, config.epochs, "metrics.jsonl")
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
-def _line(line: bytes, where: str) -> bytes:
+def _line(line: bytes, where: str) -> dict[str, Any]:
     if len(line) > MOST_LINE:
         raise ValueError(f"{where} is longer than {MOST_LINE:,} bytes.")
     row = _object(line, where)
@@ -220,7 +237,8 @@ def _line(line: bytes, where: str) -> bytes:
     for name in ("step", "epoch")[: 1 if row["kind"] == "start" else 2]:
         if not _is_count(row.get(name), MOST_STEP):
             raise ValueError(f"{where} must say its {name} as a whole number.")
-    return json.dumps(row).encode() + b"\n"
+    check_figures(row, where)
+    return row
 
 
 def _log(data: bytes) -> bytes:
@@ -234,8 +252,8 @@ def _log(data: bytes) -> bytes:
 # ---- tables and weights ----
 
 
-def _predictions(path: Path, config: RunConfig) -> None:
-    """Four columns of numbers and which split and epoch they are of; written anew, so that nothing else stays."""
+def _predictions(path: Path, config: RunConfig) -> str:
+    """Four columns of numbers, and which split and epoch they are of; written anew. The split."""
     import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -259,6 +277,7 @@ def _predictions(path: Path, config: RunConfig) -> None:
     kept = pd.DataFrame({name: table[name].to_numpy().astype(kind) for name, kind in kinds.items()})
     kept.attrs = _facts(facts.get(b"PANDAS_ATTRS", b"{}"))
     kept.to_parquet(path, index=False)
+    return kept.attrs["split"]
 
 
 def _check_columns(table: pa.Table, classes: int) -> None:
@@ -287,8 +306,8 @@ def _facts(data: bytes) -> dict[str, Any]:
     return {name: facts[name] for name in ("split", "epoch")}
 
 
-def _weights(path: Path) -> None:
-    """Tensors of plain numbers whose sizes add up to the file's (safetensors sees to that), and plain facts."""
+def _weights(path: Path, config: RunConfig) -> None:
+    """Tensors of the run's own network whose sizes add up to the file's (safetensors sees to that), and plain facts."""
     from safetensors import safe_open
 
     with path.open("rb") as file:
@@ -298,12 +317,12 @@ def _weights(path: Path) -> None:
     try:
         with safe_open(path, framework="np") as file:
             about = file.metadata() or {}
-            parts = [file.get_slice(name) for name in file.keys()]  # noqa: SIM118  it is no dictionary
-            kinds = {part.get_dtype() for part in parts}
+            count = len(file.keys())
     except Exception as error:  # it raises its own kind, OSError and others
         raise ValueError(f"{path.name} is no file of weights, or it is damaged.") from error
-    if not 0 < len(parts) <= MOST_TENSORS or kinds - set(DTYPES):
+    if not 0 < count <= MOST_TENSORS:
         raise ValueError(f"{path.name} must hold 1 to {MOST_TENSORS:,} tensors of plain numbers.")
     facts = _object(about.get("facts", "{}").encode("utf-8", "replace"), f"What {path.name} says of itself")
     if set(about) - {"facts", "format"} or not _is_plain(facts, 1) or len(about.get("format", "")) > 20:
         raise ValueError(f"{path.name} must hold plain facts beside its tensors.")
+    networks.check_weights(path, config, path.name)
