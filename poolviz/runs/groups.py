@@ -12,6 +12,7 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 from poolviz.runs.results import MEASURES, ORIGINS, Result
 from poolviz.runs.summary import said
@@ -58,7 +59,7 @@ class Group:
         """Of its runs, rising."""
         return tuple(result.config.seed for result in self.results)
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """A short name that stays the same: for addresses and keys."""
         short = "cut short" if self.cut_short else ""
