@@ -4,6 +4,7 @@ One server with a folder of made-up runs of known figures serves the file; nothi
 """
 
 import io
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pandas as pd
 import pytest
+from sklearn.metrics import matthews_corrcoef
 
 from poolviz.runs.store import Run
 from tests.browser.conftest import ROOT, Server, Tab
@@ -161,7 +163,12 @@ def test_a_claims_link_opens_it_and_its_evidence_opens_the_runs(tab):
 
 def test_runs_are_brought_as_a_zip_good_or_hostile(tab, runs):
     page = look(tab, "?task=digits")
-    other = a_run(root=runs.parent / "elsewhere", pooling="lp", seed=0, error=0.07, name="theirs")
+    other = a_run(root=runs.parent / "elsewhere", pooling="lp", seed=0, error=0.075, wrong=range(3), name="theirs")
+    told = other.summary  # a stranger's figures must agree with one another
+    table = pd.read_parquet(other.folder / "predictions.parquet")
+    for part in ("best", "last", "test"):
+        told[part]["mcc"] = matthews_corrcoef(table.label, table.prediction)
+    (other.folder / "summary.json").write_text(json.dumps(told))
     page.get_by_text("Bring a run").click()
     given = page.get_by_test_id("stFileUploaderDropzoneInput")
     evil = packed({"../../evil": "x"})
@@ -171,7 +178,7 @@ def test_runs_are_brought_as_a_zip_good_or_hostile(tab, runs):
     page.get_by_text("theirs is among the runs of digits now").wait_for()
     tab.idle()
     page.get_by_text("10 runs of 16 here").wait_for()
-    assert "Lp 7.00 %" in alt(page)
+    assert "Lp 7.50 %" in alt(page)
     shutil.rmtree(runs / "theirs")
 
 
