@@ -289,11 +289,13 @@ def test_an_estimate_counts_steps_and_judged_examples():
         return seconds(default_config("digits", **{"epochs": 3, "batch_size": 33} | changes), measured) - idle
 
     idle = seconds(base, measured | {"step_seconds": 0.0, "judge_seconds": 0.0})
-    assert more() == pytest.approx(3 * 4 + 0.001 * (3 * 50 + 20))
-    assert more(epochs=6) == pytest.approx(6 * 4 + 0.001 * (6 * 50 + 20))
-    assert more(max_steps=5) == pytest.approx(5 + 0.001 * (2 * 50 + 20))
-    assert more(train_limit=33, eval_limit=10) == pytest.approx(3 + 0.001 * (3 * 10 + 10))
-    assert more(max_seconds=2.5) == pytest.approx(2.5 + 0.001 * (3 * 50 + 20))
+    # each epoch's validation, as many training examples at the end, and the test set
+    assert more() == pytest.approx(3 * 4 + 0.001 * (3 * 50 + 50 + 20))
+    assert more(epochs=6) == pytest.approx(6 * 4 + 0.001 * (6 * 50 + 50 + 20))
+    assert more(max_steps=5) == pytest.approx(5 + 0.001 * (2 * 50 + 50 + 20))
+    assert more(train_limit=33) == pytest.approx(3 + 0.001 * (3 * 50 + 33 + 20))
+    assert more(train_limit=33, eval_limit=10) == pytest.approx(3 + 0.001 * (3 * 10 + 10 + 10))
+    assert more(max_seconds=2.5) == pytest.approx(2.5 + 0.001 * (3 * 50 + 50 + 20))
 
 
 def test_an_estimate_is_near_what_a_run_takes():

@@ -4,7 +4,6 @@ One server with a folder of made-up runs of known figures serves the file; nothi
 """
 
 import io
-import json
 import os
 import re
 import shutil
@@ -12,11 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pandas as pd
 import pytest
-from sklearn.metrics import matthews_corrcoef
 
 from poolviz.runs.store import Run
 from tests.browser.conftest import ROOT, Server, Tab
-from tests.test_page_compare import DIGITS, a_run, packed
+from tests.test_page_compare import DIGITS, a_run, packed, plausible
 
 NAMES = ("max", "average", "none")
 pytestmark = pytest.mark.browser
@@ -163,12 +161,7 @@ def test_a_claims_link_opens_it_and_its_evidence_opens_the_runs(tab):
 
 def test_runs_are_brought_as_a_zip_good_or_hostile(tab, runs):
     page = look(tab, "?task=digits")
-    other = a_run(root=runs.parent / "elsewhere", pooling="lp", seed=0, error=0.075, wrong=range(3), name="theirs")
-    told = other.summary  # a stranger's figures must agree with one another
-    table = pd.read_parquet(other.folder / "predictions.parquet")
-    for part in ("best", "last", "test"):
-        told[part]["mcc"] = matthews_corrcoef(table.label, table.prediction)
-    (other.folder / "summary.json").write_text(json.dumps(told))
+    other = plausible(a_run(root=runs.parent / "elsewhere", pooling="lp", seed=0, wrong=range(3), name="theirs"))
     page.get_by_text("Bring a run").click()
     given = page.get_by_test_id("stFileUploaderDropzoneInput")
     evil = packed({"../../evil": "x"})
