@@ -235,7 +235,9 @@ def _errors(config: RunConfig, *weights: dict[str, Tensor]) -> tuple[int, ...]:
     """
     from poolviz.training.data import load_encoder_of, load_task
     from poolviz.training.loop import Loop
+    from poolviz.training.work import set_threads
 
+    set_threads()
     encoder = load_encoder_of(config)
     loop = Loop(replace(config, precision="no"), load_task(config, encoder), _Silent(), encoder)
     split = loop.task.test if loop.task.test is not None else loop.task.validation
