@@ -125,6 +125,8 @@ def _live(one: Group, title: str) -> str:
 def _sized(results: list[Result]) -> list[Result]:
     """Runs on one training set are compared: another one is another question."""
     counts = Counter(map(size, results))
+    if reported(st.session_state[key("task")]):
+        counts["0"] += 0  # what is reported is of all examples, and is shown before such a run is here
     options = sorted(counts, key=lambda name: (name == HELD_OUT, name != "0", -int(name) if name != HELD_OUT else 0))
     if not options:
         kept("size", ["0"], "0")  # what is reported is of all examples
