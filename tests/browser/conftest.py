@@ -1,6 +1,7 @@
 """A server and a real Chromium for the browser tests; without a browser they are skipped, in CI they fail."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -18,6 +19,14 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+# No script has run for a quarter of a second, as the app itself tells.
+QUIET = """() => {
+    const now = performance.now(), app = document.querySelector('[data-testid="stApp"]');
+    if (app?.dataset.testScriptState !== "notRunning") window.lastBusy = now;
+    window.lastBusy ??= now;
+    return now - window.lastBusy > 250;
+}"""
 
 
 def free_port():
@@ -117,8 +126,16 @@ class Tab:
 
     def idle(self):
         """Until the script has finished and the last frame is drawn."""
-        self.page.wait_for_function("() => !document.querySelector('[data-testid=\"stStatusWidget\"]')")
-        self.page.wait_for_timeout(250)
+        self.page.wait_for_function(QUIET)
+
+    def then(self, action, address):
+        """Do what starts a run of the script, and wait until that run has told its address and has ended.
+
+        A busy server begins some time after a click; until then the page is as idle as after it.
+        """
+        action()
+        self.page.wait_for_url(re.compile(address))
+        self.idle()
 
     def cell(self):
         return tuple(int(part) for part in self.page.locator(".stage").get_attribute("data-cell").split(","))
