@@ -186,30 +186,10 @@ def bands_chart(
     y = alt.Y("y:Q", title=title, scale=y_scale, axis=upright)
     longest = max(map(len, labels), default=0)
     columns = 3 if longest <= 30 else 2 if longest <= 46 else 1
-    legend = alt.Legend(
-        title=None,
-        orient="top",
-        columns=columns,
-        labelLimit=600,
-        symbolType="stroke",
-        symbolStrokeWidth=4,
-        symbolSize=300,
-        symbolOpacity=1,
-    )
     pick = alt.selection_point(name=PICK, fields=["group"], bind="legend", on="click", clear="dblclick")
-    colour = alt.Color("group:N", scale=alt.Scale(domain=list(labels), range=list(colours)), legend=legend)
-    figure = ".3~%" if percent else ".4~g"
-    told = [
-        alt.Tooltip("group:N"),
-        alt.Tooltip("kind:N", title="figures"),
-        alt.Tooltip("epoch:Q"),
-        *([alt.Tooltip("x:Q", title=AXES[axis], format=".4~g")] if axis != "epoch" else []),
-        alt.Tooltip("y:Q", title="mean", format=figure),
-        alt.Tooltip("least:Q", format=figure),
-        alt.Tooltip("most:Q", format=figure),
-        alt.Tooltip("n:Q", title="runs"),
-    ]
-    theirs = [alt.Tooltip("name:N", title="not ours"), alt.Tooltip("x:Q", title="epoch"), alt.Tooltip("figure:N")]
+    colours_of = alt.Scale(domain=list(labels), range=list(colours))
+    colour = alt.Color("group:N", scale=colours_of, legend=_legend(columns))
+    told, theirs = _tooltips(axis, ".3~%" if percent else ".4~g")
 
     def layer(name: str) -> alt.Chart:
         return alt.Chart(alt.NamedData(name)).encode(x=x, y=y)
@@ -234,3 +214,23 @@ def bands_chart(
         .mark_text(align="right", baseline="bottom", dy=-6, fontSize=TEXT, fontStyle="italic")
         .encode(text="name:N"),
     ).properties(height=HEIGHT + LEGEND * -(-len(labels) // columns))
+
+
+def _legend(columns: int) -> alt.Legend:
+    stroke = {"symbolType": "stroke", "symbolStrokeWidth": 4, "symbolSize": 300, "symbolOpacity": 1}
+    return alt.Legend(title=None, orient="top", columns=columns, labelLimit=600, **stroke)
+
+
+def _tooltips(axis: str, figure: str) -> tuple[list[alt.Tooltip], list[alt.Tooltip]]:
+    """Of our groups and of others' figures; `figure` is a number's format."""
+    ours = [
+        alt.Tooltip("group:N"),
+        alt.Tooltip("kind:N", title="figures"),
+        alt.Tooltip("epoch:Q"),
+        *([alt.Tooltip("x:Q", title=AXES[axis], format=".4~g")] if axis != "epoch" else []),
+        alt.Tooltip("y:Q", title="mean", format=figure),
+        alt.Tooltip("least:Q", format=figure),
+        alt.Tooltip("most:Q", format=figure),
+        alt.Tooltip("n:Q", title="runs"),
+    ]
+    return ours, [alt.Tooltip("name:N", title="not ours"), alt.Tooltip("x:Q", title="epoch"), alt.Tooltip("figure:N")]

@@ -260,18 +260,6 @@ def tradeoff_chart(across: str, upright: str, x_told: str, y_told: str, log_x: b
     colour = alt.Color("colour:N", scale=None)
     of_mean = [*told, alt.Tooltip("n:Q", title="runs, mean of"), alt.Tooltip("detail:N", title="about")]
     names = layer("names")
-    texts = [
-        words(
-            names.transform_filter(f"datum.align === '{align}' && {'' if ours else '!'}datum.ours"),
-            "name",
-            dy="datum.dy",
-            dx=alt.expr("datum.dx"),
-            align=align,
-            fontStyle="normal" if ours else "italic",
-        )
-        for align in ("left", "center", "right")
-        for ours in (True, False)
-    ]
     return alt.layer(
         layer("room").mark_point(opacity=0),
         names.transform_filter("datum.far")
@@ -286,5 +274,21 @@ def tradeoff_chart(across: str, upright: str, x_told: str, y_told: str, log_x: b
         layer("means")
         .mark_point(filled=True, size=190, opacity=1)
         .encode(color=colour, shape=shape("circle"), tooltip=of_mean),
-        *texts,
+        *_texts(names),
     ).properties(height=HEIGHT + AXES)
+
+
+def _texts(names: alt.Chart) -> list[alt.Chart]:
+    """Names where they were placed: an alignment and a style are a mark's and not a datum's."""
+    return [
+        words(
+            names.transform_filter(f"datum.align === '{align}' && {'' if ours else '!'}datum.ours"),
+            "name",
+            dy="datum.dy",
+            dx=alt.expr("datum.dx"),
+            align=align,
+            fontStyle="normal" if ours else "italic",
+        )
+        for align in ("left", "center", "right")
+        for ours in (True, False)
+    ]

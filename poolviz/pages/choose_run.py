@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import streamlit as st
 
@@ -60,13 +61,7 @@ def choose_runs() -> list[RunConfig]:
     rate = st.select_slider("Learning rate", RATES, format_func=lambda value: f"{value:g}", **bounds(key("rate")))
     with st.expander("More settings"):
         changes = _text_settings(names) if text else _image_settings(task, names)
-        batch = st.select_slider("Batch size", BATCHES, **bounds(key("batch")))
-        schedule = st.selectbox(
-            "Learning-rate schedule", list(SCHEDULE_NAMES), format_func=SCHEDULE_NAMES.get, **bounds(key("schedule"))
-        )
-        seed = st.number_input(
-            "Seed", 0, 999_999, step=1, help="Initial weights, order, dropout and draws.", **bounds(key("seed"))
-        )
+        changes |= _training_settings()
         st.checkbox("Keep the trained weights", help=_keep_help(text), **bounds(key("keep")))
     return [
         default_config(
@@ -76,13 +71,21 @@ def choose_runs() -> list[RunConfig]:
             train_limit=int(examples),
             eval_limit=judged(int(examples)),
             learning_rate=float(rate),
-            batch_size=int(batch),
-            schedule=schedule,
-            seed=int(seed),
             **changes,
         )
         for name in names
     ]
+
+
+def _training_settings() -> dict[str, Any]:
+    batch = st.select_slider("Batch size", BATCHES, **bounds(key("batch")))
+    schedule = st.selectbox(
+        "Learning-rate schedule", list(SCHEDULE_NAMES), format_func=SCHEDULE_NAMES.get, **bounds(key("schedule"))
+    )
+    seed = st.number_input(
+        "Seed", 0, 999_999, step=1, help="Initial weights, order, dropout and draws.", **bounds(key("seed"))
+    )
+    return {"batch_size": int(batch), "schedule": schedule, "seed": int(seed)}
 
 
 def _offer_download(task: str) -> None:
@@ -138,7 +141,7 @@ def _temperature(names: list[str]) -> dict[str, float]:
     return {"temperature": float(chosen)}
 
 
-def _image_settings(task: str, names: list[str]) -> dict:
+def _image_settings(task: str, names: list[str]) -> dict[str, Any]:
     left, right = st.columns(2)
     with left:
         kernel = st.number_input("Kernel", 1, 8, step=1, **bounds(key("kernel")))
@@ -156,7 +159,7 @@ def _image_settings(task: str, names: list[str]) -> dict:
     return changes | _temperature(names)
 
 
-def _text_settings(names: list[str]) -> dict:
+def _text_settings(names: list[str]) -> dict[str, Any]:
     freeze = st.selectbox("What is trained", list(FREEZE_NAMES), format_func=FREEZE_NAMES.get, **bounds(key("freeze")))
     tanh = st.checkbox(
         "Linear map and tanh after the pooling", help="As report A has it, and as BERT has it.", **bounds(key("tanh"))
