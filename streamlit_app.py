@@ -5,6 +5,7 @@ import streamlit as st
 st.set_page_config(page_title="poolviz", page_icon="🔍", layout="wide", initial_sidebar_state=340)
 
 from poolviz.pages import feature_maps, sentences  # noqa: E402  they load torch; the page is configured first
+from poolviz.pages.frame import frame  # noqa: E402
 
 
 def train() -> None:
@@ -21,14 +22,22 @@ def compare() -> None:
     page()
 
 
-st.navigation(
-    [
-        st.Page(
-            feature_maps.page, title="Feature maps", icon=":material/grid_on:", url_path="feature-maps", default=True
-        ),
-        st.Page(sentences.page, title="Sentences", icon=":material/notes:", url_path="sentences"),
-        st.Page(train, title="Train", icon=":material/trending_down:", url_path="train"),
-        st.Page(compare, title="Compare", icon=":material/leaderboard:", url_path="compare"),
-    ],
-    position="top",
-).run()
+def lessons() -> None:
+    """The fifth page: what to go through in class."""
+    from poolviz.pages.lessons import page
+
+    page()
+
+
+pages = {
+    "feature-maps": st.Page(
+        feature_maps.page, title="Feature maps", icon=":material/grid_on:", url_path="feature-maps", default=True
+    ),
+    "sentences": st.Page(sentences.page, title="Sentences", icon=":material/notes:", url_path="sentences"),
+    "train": st.Page(train, title="Train", icon=":material/trending_down:", url_path="train"),
+    "compare": st.Page(compare, title="Compare", icon=":material/leaderboard:", url_path="compare"),
+    "lessons": st.Page(lessons, title="Lessons", icon=":material/school:", url_path="lessons"),
+}
+page = st.navigation(list(pages.values()), position="top")
+with frame(pages, page):
+    page.run()

@@ -8,6 +8,7 @@ import streamlit as st
 
 from poolviz.charts.entries import counted
 from poolviz.charts.figure import Figure, picture
+from poolviz.lessons.lesson import Facts
 from poolviz.pages import link
 from poolviz.pages.choose_results import Selection, choose_results
 from poolviz.pages.claims import claims_view
@@ -15,6 +16,7 @@ from poolviz.pages.compare_charts import curves_view, tradeoff_view
 from poolviz.pages.compare_errors import errors_view
 from poolviz.pages.compare_parameters import PARAMS, VIEWS, key
 from poolviz.pages.downloads import download_menu
+from poolviz.pages.frame import tell
 from poolviz.pages.leaderboard import board_csv, leaderboard
 from poolviz.pages.machine import machine_button
 from poolviz.pages.parameters import bounds
@@ -23,6 +25,7 @@ from poolviz.pages.report_file import report_file
 from poolviz.pages.show import plain
 from poolviz.pages.train_parameters import TASK_NAMES
 from poolviz.runs import store
+from poolviz.runs.claims import judged
 from poolviz.runs.groups import Group
 from poolviz.runs.summary import standing
 
@@ -57,6 +60,7 @@ def page() -> None:
             label_visibility="collapsed",
             **bounds(key("view")),
         )
+    tell(lambda _: _facts(selection))
     view = st.session_state[key("view")]
     if view == "claims" or selection.groups or selection.reported:
         figures = _section(view, selection)
@@ -75,6 +79,12 @@ def _section(view: str, selection: Selection) -> list[Figure]:
     if going and view != "claims":
         st.fragment(_look_again, run_every=LOOK_EVERY)(going)
     return SHOWN[view](selection)
+
+
+def _facts(selection: Selection) -> Facts:
+    from poolviz.lessons.facts import comparison_facts
+
+    return comparison_facts(selection.completed, judged(selection.evidence))
 
 
 def _going(groups: Iterable[Group]) -> dict[str, int]:

@@ -8,12 +8,14 @@ from torch import Tensor
 
 from poolviz.charts.compare import Setting, compare, widest_difference
 from poolviz.charts.stage import Stage, payload
+from poolviz.lessons.facts import map_facts
 from poolviz.pages import link
 from poolviz.pages.choose_input import choose_channel, choose_map, choose_picture
 from poolviz.pages.choose_pooling import choose_setting
 from poolviz.pages.components import mount_stage
 from poolviz.pages.downloads import stage_menu
 from poolviz.pages.facts import show_facts
+from poolviz.pages.frame import tell
 from poolviz.pages.lenses import STAGE_LENSES
 from poolviz.pages.machine import machine_button
 from poolviz.pages.parameters import LENSES, PARAMS, bounds
@@ -71,6 +73,7 @@ def _explore(values: Tensor, channel: int, setting: Setting, title: str, palette
     cell = _mount(stage, telling, compact=below)
     with menu:
         stage_menu(stage)
+    tell(lambda chosen: map_facts(stage, setting, chosen or cell))
     if below:
         _section(lens, values, channel, setting, cell)
     show_facts(stage, setting)

@@ -54,6 +54,20 @@ def padding_lens(subject: Subject) -> Files:
     return figure_files(figures, f"{subject.title}, {added} padded tokens, the mask forgotten {forgot}")
 
 
+def padding_errors(subject: Subject) -> dict[str, dict[str, float]]:
+    """By pooling: how far the vector lies from the right one with the padding that is chosen, the mask forgotten."""
+    from poolviz.charts.padding import forgotten
+
+    count = len(subject.encoded.pieces)
+    added = min(st.session_state[key("padding")], subject.encoder.limit - count)
+    text, layer = subject.texts[subject.which], subject.layer
+    right = encode(subject.encoder, text, count + added)
+    heard = encode(subject.encoder, text, count + added, masked=False) if st.session_state[key("deaf")] else right
+    used = torch.ones_like(right.mask)
+    rows = forgotten(right.hidden[layer], heard.hidden[layer], right.mask, used, subject.calm.setting)
+    return dict(zip(subject.setting.operators, rows, strict=True))
+
+
 def _deaf_curve(subject: Subject, count: int, most: int) -> list[dict]:
     """The error where the encoder does not know the padding either: it has to run once for each number."""
     from poolviz.charts.padding import forgotten

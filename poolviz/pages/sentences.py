@@ -5,9 +5,12 @@ from __future__ import annotations
 import streamlit as st
 import torch
 
+from poolviz.charts import tokens
+from poolviz.lessons.lesson import Facts
 from poolviz.pages import link
 from poolviz.pages.choose_sentences import choose_encoder, choose_layer, choose_reading, choose_sentences, encode
 from poolviz.pages.downloads import download_menu
+from poolviz.pages.frame import tell
 from poolviz.pages.machine import machine_button
 from poolviz.pages.parameters import bounds
 from poolviz.pages.sentence_lenses import SENTENCE_LENSES
@@ -58,12 +61,23 @@ def page() -> None:
             label_visibility="collapsed",
             **bounds(key("lens")),
         )
+        tell(lambda _: _told(subject))
         files = SENTENCE_LENSES[lens](subject)
         with menu:
             download_menu(*files)
         _show_formulas(subject)
     link.tell_notices(top)
     link.save(PARAMS, PARAMS)
+
+
+def _told(subject: Subject) -> Facts:
+    """What a lesson may ask about this sentence."""
+    from poolviz.lessons.facts import sentence_facts
+    from poolviz.pages.padding_lens import padding_errors
+
+    words = [piece.text or piece.piece for piece in subject.encoded.pieces]
+    readings = tokens.read(subject.hidden, subject.encoded.mask, subject.setting)
+    return sentence_facts(readings, words, padding_errors(subject))
 
 
 def _choose_sentence(texts: list[str], labels: list[str]) -> int:

@@ -12,9 +12,11 @@ import streamlit as st
 
 from poolviz.charts.figure import Figure, numbers, picture
 from poolviz.inputs.picture import InputError
+from poolviz.lessons.facts import training_facts
 from poolviz.pages import link
 from poolviz.pages.choose_run import choose_runs, differing
 from poolviz.pages.downloads import download_menu
+from poolviz.pages.frame import tell
 from poolviz.pages.machine import machine_button
 from poolviz.pages.run_list import run_list
 from poolviz.pages.show import plain
@@ -54,6 +56,7 @@ def page() -> None:
         figures = watch(runs)
         if figures:
             _save_menu(figures, runs)
+    tell(lambda _: training_facts([stand for run in runs if (stand := standing(run))]))
     run_list(unfolded=not runs)
     link.tell_notices(top)
     link.save(PARAMS, differing())

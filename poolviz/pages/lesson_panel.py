@@ -1,0 +1,175 @@
+"""A lesson's step above the page that it is about: text, a prediction, and the answer with the page's own figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from poolviz.lessons import reading
+from poolviz.lessons.lesson import PLACE, Facts, Lesson, MissingFactError, Question, Step, filled
+from poolviz.pages.frame import ENTER, FAULT
+from poolviz.pages.show import plain
+
+Tell = Callable[[tuple[int, int] | None], Facts]
+DRAFT = "lesson_draft"  # session key: the answer that is being thought about
+TITLES = {"feature-maps": "Feature maps", "sentences": "Sentences", "train": "Train", "compare": "Compare"}
+MINUTE = 60.0
+
+
+@st.cache_data(ttl=MINUTE, max_entries=1, show_spinner=False)
+def lessons() -> tuple[dict[str, Lesson], list[str]]:
+    """All lessons by name, and what is wrong with other files; a file that was changed counts within a minute."""
+    return reading.shelf()
+
+
+def lesson_of() -> Lesson | None:
+    """The lesson that the address names, if it is here."""
+    return lessons()[0].get(st.session_state["frame.lesson"])
+
+
+def step_of() -> Step | None:
+    """Its step that the address names; the last one where the lesson is shorter."""
+    lesson = lesson_of()
+    if lesson is None:
+        return None
+    st.session_state["frame.step"] = min(st.session_state["frame.step"], len(lesson.steps))
+    return lesson.steps[st.session_state["frame.step"] - 1]
+
+
+def begin(name: str, step: int = 1, afresh: bool = True) -> None:
+    """Go to a step of a lesson."""
+    st.session_state["frame.lesson"] = name
+    if afresh:
+        st.session_state["frame.answers"] = {}
+    go(step)
+
+
+def go(step: int) -> None:
+    """Show a step in its own view."""
+    st.session_state["frame.step"] = step
+    st.session_state[ENTER] = "show"
+    st.session_state.pop(DRAFT, None)
+
+
+def leave() -> None:
+    """End the lesson; the page stays as it is."""
+    st.session_state["frame.lesson"] = None
+    st.session_state["frame.step"] = 1
+    st.session_state["frame.answers"] = {}
+
+
+def lesson_panel(page: str, tell: Tell | None) -> None:
+    """Draw the step; `tell` gives the page's facts and is None where the page shows nothing."""
+    lesson, step = lesson_of(), step_of()
+    if lesson is None or step is None:
+        st.warning(f"No lesson is called {plain(str(st.session_state['frame.lesson']))}; the page Lessons lists them.")
+        return
+    with st.container(border=True, key="lesson"):
+        _head(lesson)
+        if step.show.page != page:
+            st.markdown(f"This step is on the page {TITLES.get(step.show.page, 'that it names')}.")
+            st.button("Go there", type="primary", on_click=go, args=(st.session_state["frame.step"],))
+            return
+        if st.session_state.get(FAULT):
+            st.error(f"This step's view could not be set: {st.session_state[FAULT]}", icon=":material/error:")
+        text, question = st.columns(2, gap="large") if step.question is not None else (st.container(), None)
+        with text:
+            st.markdown(f"#### {plain(step.title)}\n{_text(step.text, tell)}")
+        if step.question is not None:
+            with question:
+                _question(step, step.question, tell)
+
+
+def _text(text: str, tell: Tell | None) -> str:
+    try:
+        return filled(text, tell(None) if tell else {})
+    except MissingFactError:
+        return PLACE.sub("…", text)
+
+
+def _head(lesson: Lesson) -> None:
+    at, count = st.session_state["frame.step"], len(lesson.steps)
+    title, moves = st.columns([1, 1], vertical_alignment="center")
+    title.progress(at / count, f"**{plain(lesson.title)}** · step {at} of {count}")
+    with moves.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"):
+        st.button("Leave", icon=":material/close:", type="tertiary", on_click=leave)
+        st.button("Reset view", icon=":material/restart_alt:", type="tertiary", on_click=go, args=(at,))
+        if at > 1:
+            st.button("Back", icon=":material/arrow_back:", on_click=go, args=(at - 1,))
+        if at < count:
+            kind = "secondary" if _open_question(lesson.steps[at - 1]) else "primary"
+            st.button("Next", icon=":material/arrow_forward:", type=kind, on_click=go, args=(at + 1,))
+        else:
+            st.button("End the lesson", icon=":material/flag:", on_click=leave)
+
+
+def _question(step: Step, question: Question, tell: Tell | None) -> None:
+    number = st.session_state["frame.step"]
+    given = st.session_state["frame.answers"].get(number)
+    st.markdown(f"**{question.ask.strip()}**")
+    if given is None:
+        draft = _ask(question)
+        st.button(
+            "That is my prediction", type="primary", disabled=draft is None, on_click=_answer, args=(number, draft)
+        )
+        return
+    try:
+        facts = tell(_cell(given) if question.kind == "cell" else None) if tell else {}
+        right, told = question.is_right(given, facts), filled(question.reveal, facts)
+    except MissingFactError:
+        st.info(step.wait or "The page does not show what this asks for now: press *Reset view*.")
+    except ValueError:
+        st.warning("This link holds an answer that is none. Predict anew.")
+    else:
+        _tell(question, given, right, told)
+    st.button("Predict anew", type="tertiary", icon=":material/replay:", on_click=_forget, args=(number,))
+
+
+def _ask(question: Question) -> str | None:
+    """A widget; the answer as the address holds it, or None until there is one."""
+    label = {"label_visibility": "collapsed"}
+    if question.kind == "choice":
+        texts = [option.text for option in question.options]
+        chosen = st.radio(question.ask, range(len(texts)), None, texts.__getitem__, key=DRAFT, **label)
+        return None if chosen is None else str(chosen)
+    if question.kind == "number":
+        unit = f" ({question.unit})" if question.unit else ""
+        value = st.number_input(f"Your prediction{unit}", value=None, step=None, format="%g", width=220, key=DRAFT)
+        return None if value is None else f"{value:g}"
+    cell = st.session_state.get("cell")
+    st.caption(f"Click a cell of an output. Chosen: row {cell[0]}, column {cell[1]}." if cell else "Click a cell.")
+    return f"{cell[0]}-{cell[1]}" if cell else None
+
+
+def _answer(step: int, given: str) -> None:
+    st.session_state["frame.answers"] = st.session_state["frame.answers"] | {step: given}
+    st.session_state[ENTER] = "then"
+    st.session_state.pop(DRAFT, None)
+
+
+def _forget(step: int) -> None:
+    answers = st.session_state["frame.answers"]
+    st.session_state["frame.answers"] = {number: given for number, given in answers.items() if number != step}
+    go(step)
+
+
+def _tell(question: Question, given: str, right: bool, told: str) -> None:
+    if question.kind == "choice":
+        said = question.options[int(given)].text
+    elif question.kind == "number":
+        said = f"{given} {question.unit}".rstrip()
+    else:
+        said = "row {}, column {}".format(*given.split("-"))
+    verdict = f"Right: {said}." if right else f"Not quite. You said: {said}."
+    show, icon = (st.success, ":material/check_circle:") if right else (st.info, ":material/lightbulb:")
+    show(f"{verdict}  \n{told}", icon=icon)
+
+
+def _open_question(step: Step) -> bool:
+    return step.question is not None and st.session_state["frame.step"] not in st.session_state["frame.answers"]
+
+
+def _cell(given: str) -> tuple[int, int]:
+    row, column = given.split("-")
+    return int(row), int(column)
