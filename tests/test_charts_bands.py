@@ -88,11 +88,11 @@ def test_curves_of_others_come_by_epoch_alone_and_join_no_mean():
     figure = bands_figure([GROUP], "mcc", "epoch", reported=THEIRS)
     assert figure.datasets["validation"] == alone.datasets["validation"]
     assert {row["name"] for row in figure.datasets["reported"]} == {
-        "CLS, as reported (A)",
-        "MEAN-MAX, as reported (A)",
-        "Stochastic, as reported (A)",
+        "CLS, as reported (report A)",
+        "MEAN-MAX, as reported (report A)",
+        "Stochastic, as reported (report A)",
     }
-    assert "as reported" in figure.note and "CLS, as reported (A): 0.5884" in figure.alt
+    assert "as reported" in figure.note and "CLS, as reported (report A): 0.5884" in figure.alt
     for axis in ("second", "step"):
         assert bands_figure([GROUP], "mcc", axis, reported=THEIRS).datasets["reported"] == []
 
@@ -132,3 +132,15 @@ def test_every_chart_builds_names_its_data_and_isolates_by_itself(measure, axis,
     (pick,) = spec["params"]
     assert pick["bind"] == "legend" and pick["select"]["fields"] == ["group"]
     assert pick["views"] == [spec["layer"][0]["name"]]  # elsewhere the legend would not answer
+
+
+def test_the_first_epochs_training_does_not_flatten_the_rest():
+    rows = run([0.1, 0.09, 0.08, 0.07], SECONDS[0])
+    for row, value in zip((row for row in rows if row["kind"] == "epoch"), (2.0, 0.1, 0.09, 0.08), strict=True):
+        row["train_loss"] = value
+    figure = bands_figure([Runs("Max", "#D55E00", [rows])], "loss", "epoch")
+    spec = figure.builder(*figure.arguments).to_dict()
+    domain = spec["layer"][-2]["encoding"]["y"]["scale"]["domain"]
+    assert domain[0] == 0 and 0.1 < domain[1] < 0.2 and "lies above the axis" in figure.note
+    log = bands_figure([Runs("Max", "#D55E00", [rows])], "loss", "epoch", log=True)
+    assert "lies above" not in log.note and 2.0 in column(log.datasets["train"], "y")

@@ -51,8 +51,10 @@ def test_a_long_run_sends_a_bounded_number_of_points():
 
 
 def test_runs_of_one_pooling_get_colours_of_their_own():
-    assert colours(["#1", "#2"]) == ["#1", "#2"]
-    assert len(set(colours(["#1", "#1", "#2"]))) == 3
+    assert colours(["#D55E00", "#0072B2"]) == ["#D55E00", "#0072B2"]
+    many = colours(["#D55E00", "#D55E00", "#0072B2", *["#009E73"] * 9])
+    assert len(set(many)) == 12, "no two runs of one pooling look alike"
+    assert [many[0], many[2], many[3]] == ["#D55E00", "#0072B2", "#009E73"], "the first keeps its pooling's colour"
 
 
 @pytest.mark.parametrize("measure", MEASURES)

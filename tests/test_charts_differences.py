@@ -2,7 +2,7 @@
 
 import pytest
 
-from poolviz.charts.differences import CANNOT, SAME, UNFAIR, VERDICTS, Apart, differences_figure, verdict
+from poolviz.charts.differences import CANNOT, SAME, UNFAIR, VERDICTS, Apart, answer, differences_figure, verdict
 from tests.test_charts_leaderboard import names_of
 
 
@@ -56,7 +56,7 @@ def test_rows_say_how_they_were_compared():
     first, second = differences_figure(rows, "Max", "Test error", "%", "low").datasets["rows"]
     assert first["end"] == "+0.300 points: worse\npaired, n 5"
     assert first["interval"] == "95 % interval +0.100 points to +0.500 points"
-    assert second["end"] == "+0.400 points: cannot tell\nunpaired, n 1"
+    assert second["end"] == "+0.400 points: cannot tell\none seed, no interval"
     assert second["interval"] == "no interval" and second["low"] is None
 
 
@@ -82,3 +82,10 @@ def test_an_outlier_is_cut_and_marked():
     assert max(row["x"] for row in figure.datasets["rows"]) < 1
     (arrow,) = figure.datasets["beyond"]
     assert (arrow["group"], arrow["side"], arrow["figure"]) == ("diverged", "right", "+80.0")
+
+
+def test_the_answer_is_that_of_the_intervals():
+    rows = [apart(-2, -1, label="a"), apart(1, 2, label="b"), apart(-1, 1, label="c"), apart(0.5, 1, label="d")]
+    said = answer([*rows, apart(-9, -8, label="e", reasons=("hardware",))], "Max", "Test error", "low")
+    assert said == "Test error against Max. a: better; b and d: worse; c: these runs cannot tell."
+    assert answer([apart(-2, -1, label="a", reasons=("hardware",))], "Max", "Test error", "low") == ""

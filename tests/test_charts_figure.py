@@ -13,6 +13,7 @@ from PIL import Image
 from poolviz.charts import figure as figures_module
 from poolviz.charts import tokens
 from poolviz.charts.cloud import cloud_figures, draw_cloud
+from poolviz.charts.confusion import confusion_figure, confusion_rows
 from poolviz.charts.figure import Figure
 from poolviz.charts.padding import by_padding, forgotten, padding_figures
 from poolviz.charts.pictures import render
@@ -282,3 +283,28 @@ def test_the_heatmap_shows_every_number_in_the_stages_order():
 def test_a_heatmap_has_room_for_any_number_of_operators(operators):
     image = looked_at(render(token_chart(stage(5, 30, operators)), "png"))
     assert image.height < 2000
+
+
+def fills(svg: bytes) -> dict[tuple[str, str], int]:
+    """How often each fill and opacity occurs."""
+    found = re.findall(rb'fill="(#[0-9a-fA-F]{6})"[^>]*?opacity="([0-9.]+)"', svg)
+    return {pair: found.count(pair) for pair in found}
+
+
+def test_two_figures_of_one_kind_keep_their_own_colours_in_one_picture():
+    """Vega-Lite merges views and selections of one name: the second matrix's shading was drawn over the first one's."""
+    classes = ("no", "yes")
+    pair = [
+        confusion_figure(confusion_rows(labels, guesses, classes), classes)
+        for labels, guesses in (([0, 0, 1, 1], [0, 0, 1, 1]), ([0, 0, 1, 1], [1, 1, 0, 0]))
+    ]
+    alone = [fills(figures_module.picture([each], "t", "svg")) for each in pair]
+    together = fills(figures_module.picture(pair, "t", "svg"))
+    assert len(alone[0]) > 1 and alone[0] != alone[1]
+    assert together == {key: alone[0].get(key, 0) + alone[1].get(key, 0) for key in {**alone[0], **alone[1]}}
+
+
+def test_a_long_caption_is_wrapped_and_not_cut():
+    words = [f"word{number}" for number in range(60)]
+    svg = figures_module.picture([speech_figure(PIECES, [])], " ".join(words), "svg").decode()
+    assert all(word in svg for word in words) and "…" not in svg

@@ -70,7 +70,7 @@ def test_figures_of_others_stand_below_ours_and_move_nothing():
     assert min(row["place"] for row in others) > max(row["place"] for row in figure.datasets["rows"])
     assert [row["x"] for row in others] == [0.47, 1.19]
     assert all("as reported" in row["label"].replace("\n", " ") for row in others)
-    assert "as reported (B)" in figure.alt and "as reported (published)" in figure.alt
+    assert "as reported (report B)" in figure.alt and "as reported (published)" in figure.alt
     labels = [row["label"] for row in others + figure.datasets["rows"]]
     assert len(set(labels)) == len(labels)  # Max of ours and Max of theirs are two rows
 

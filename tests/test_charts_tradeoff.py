@@ -31,8 +31,8 @@ def test_axes_have_units_and_an_arrow_for_what_is_better():
     figure = tradeoff_figure(clouds(1), [], TIME, Quantity("MCC", "", "high"))
     spec = figure.builder(*figure.arguments).to_dict()
     encodings = [layer["encoding"] for layer in spec["layer"] if layer["data"]["name"] == "means"]
-    assert encodings[0]["x"]["title"] == "Training time an epoch (s)    ← better"
-    assert encodings[0]["y"]["title"] == "MCC    better ↑"
+    assert encodings[0]["x"]["title"] == "Training time an epoch (s) · ← better"
+    assert encodings[0]["y"]["title"] == "MCC · better ↑"
 
 
 def test_points_of_others_are_hollow_grey_diamonds_and_join_no_mean():
@@ -41,7 +41,7 @@ def test_points_of_others_are_hollow_grey_diamonds_and_join_no_mean():
     figure = tradeoff_figure(group, [ReportedPoint("Max", "B", 22.0, 21.0)], TIME, ERROR)
     assert figure.datasets["means"] == without["means"]
     (row,) = figure.datasets["reported"]
-    assert (row["x"], row["y"], row["group"]) == (22.0, 21.0, "Max, as reported (B)")
+    assert (row["x"], row["y"], row["group"]) == (22.0, 21.0, "Max, as reported (report B)")
     layers = figure.builder(*figure.arguments).to_dict()["layer"]
     (mark,) = [layer for layer in layers if layer["data"]["name"] == "reported"]
     assert mark["mark"]["filled"] is False and mark["mark"]["color"] == "#7d8590"

@@ -24,6 +24,7 @@ from streamlit.dataframe_util import convert_arrow_bytes_to_pandas_df
 from streamlit.testing.v1 import AppTest
 
 from poolviz.pages import choose_results, compare
+from poolviz.pages.claims import PLURAL
 from poolviz.pages.compare_parameters import HELD_OUT, ORIGIN_NAMES, PARAMS, REPORTED, VIEWS, key
 from poolviz.pages.show import plain
 from poolviz.pages.train_parameters import TASK_NAMES
@@ -227,6 +228,12 @@ def here() -> list:
     return group(Shelf().read_all()[0])
 
 
+def state(app):
+    """What the page shows, as it would stand in an address that names everything."""
+    values = {name: app.session_state[name] for name in PARAMS if app.session_state[name] is not None}
+    return {name.rpartition(".")[2]: PARAMS[name].show(value) for name, value in values.items()}
+
+
 def identity(pooling: str, **settings) -> str:
     (found,) = [g for g in here() if g.config.pooling == pooling and vars(g.config).items() >= settings.items()]
     return found.identity
@@ -306,7 +313,7 @@ def test_one_seed_alone_has_no_spread_and_that_is_told():
     digits(seeds=[0])
     app = opened(task="digits")
     assert cell(app, "Max", "Test error (%)") == "5.00" and "One run alone: Max" in texts(app)
-    assert {row["basis"] for row in charts(app)[1]["rows"]} == {"unpaired, n 1"}
+    assert {row["basis"] for row in charts(app)[1]["rows"]} == {"one seed, no interval"}
 
 
 def test_only_what_differs_in_settings_is_listed():
@@ -373,7 +380,7 @@ def test_filters_by_task_pooling_size_origin_and_machine(home):
     choose(app, "size", "400")
     assert list(frames(app)[0].n) == [1] and frames(app)[0]["Test error (%)"][0] == "20.00"
     choose(app, "task", "minimal-pairs")
-    assert "No run of Minimal pairs fits" in bare(said(app)["info"][0])
+    assert "No run of Minimal pairs is here" in bare(said(app)["info"][0])
     choose(app, "task", "digits")
     assert len(frames(app)[0]) == 5
 
@@ -430,6 +437,52 @@ def test_a_live_run_stands_among_full_ones_and_is_marked():
     run.set_status("completed")  # without a summary: that is no completed run
     healthy(app.run())
     assert f"{run.name}: summary.json is missing." in texts(app).replace("**", "")
+
+
+def test_a_page_that_was_open_while_runs_waited_looks_again():
+    """The fragment of a browser's timer, run by hand: it asks for a whole run when a state has changed."""
+    digits()
+    run = a_run(pooling="lp", state="queued", finished=0)
+    app = opened(task="digits")
+    shelf = choose_results.shelf()
+    waiting = {each.name: (each.state, each.epoch) for each in shelf.read_all()[0] if each.state == "queued"}
+    assert set(waiting) == {run.name}
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compare.st, "rerun", lambda: asked.append(True))
+        compare._look_again(waiting)
+        assert asked == []
+        write(run.folder, "status.json", {"state": "completed", "reason": ""})
+        compare._look_again(waiting)
+    assert asked == [True] and not app.exception
+
+
+def test_a_baseline_that_nobody_chose_follows_what_is_usual():
+    digits()
+    app = opened(task="digits", poolings="average")
+    assert state(app)["baseline"] == identity("average") and "baseline" not in address(app)
+    choose(app, "poolings", ["average", "max"])
+    assert state(app)["baseline"] == identity("max")
+    choose(app, "baseline", identity("average"))
+    choose(app, "poolings", [])
+    assert state(app)["baseline"] == identity("average"), "what was chosen stays"
+
+
+def test_each_view_gives_its_own_numbers(monkeypatch, mnist):
+    assert saved(monkeypatch, view="leaderboard")["csv"]().startswith(b"origin,")
+    assert b"# Loss by epoch: validation" in saved(monkeypatch, view="curves")["csv"]()
+    table = pd.read_csv(io.BytesIO(saved(monkeypatch, view="claims")["csv"]()))
+    assert set(table.claim) <= set(CLAIMS) and set(table["verdict of the claim"]) <= {
+        "holds",
+        "does not hold",
+        "cannot tell",
+    }
+
+
+def test_the_report_shows_the_measure_and_the_baseline_of_the_page(monkeypatch, mnist):
+    files = saved(monkeypatch, measure="train_time", baseline=identity("average", task="mnist"))
+    text = files["Report (HTML)"]().decode()
+    assert "Training time an epoch: difference to Average" in text and "difference to Max" not in text
 
 
 def test_a_live_run_alone_and_before_its_first_line_breaks_nothing(monkeypatch):
@@ -509,7 +562,7 @@ def test_groups_without_a_seed_in_common_are_told_and_a_seed_that_is_gone_is_rep
     a_run(pooling="lp", seed=5)
     a_run(pooling="none", seed=1)
     app = opened(task="digits", view="errors", first=identity("max"), second=identity("none"))
-    assert app.session_state[key("seed")] == 1 and address(app)["seed"] == "1"
+    assert app.session_state[key("seed")] == 1 and "seed" not in address(app), "the only one they share is usual"
     choose(app, "second", identity("average"))
     assert app.session_state[key("seed")] == 0
     choose(app, "second", identity("lp"))
@@ -600,7 +653,7 @@ def test_every_claims_verdict_is_that_of_the_runs():
         assert bool(claim.contradiction) == (bare(plain(claim.contradiction)) in shown and bool(claim.contradiction))
     counts = Counter(finding.verdict for finding in findings.values())
     for verdict, count in counts.items():
-        assert f"badge[{count} {verdict}]" in shown
+        assert f"badge[{count} {PLURAL[verdict] if count > 1 else verdict}]" in shown
     rows = frames(app)[list(CLAIMS).index("B3")]
     part = findings["B3"].parts[0]
     assert rows.effect[0] == f"{part.shown[0]:.4g} points" and rows.n[0] == "3, paired"
@@ -610,7 +663,9 @@ def test_every_claims_verdict_is_that_of_the_runs():
 def test_the_claim_of_the_address_is_open_and_alone():
     app = opened(view="claims", claim="B6")
     about = [each for each in app.expander if each.label.startswith("What was reported")]
-    assert [each.proto.expanded for each in about] == [name == "B6" for name in CLAIMS]
+    assert [each.proto.expanded for each in about] == [True] + [False] * (len(CLAIMS) - 1), "it comes first"
+    first = next(bare(each.value) for each in app.markdown if re.match(r"\*\*[AB]\d", each.value))
+    assert first.startswith("**B6 · ")
     assert address(app)["claim"] == "B6" and "[A link to this claim](?view=claims&claim=B6)" in texts(app)
 
 
@@ -629,10 +684,10 @@ def test_the_evidence_of_a_claim_is_opened_with_its_runs(name, wanted):
     finding = CLAIMS[name].judge(here())
     app.button(key=f"evidence {name}").click()
     healthy(app.run())
-    assert wanted.items() <= address(app).items() and said(app) == {}
-    assert {"origins", "hardware"}.isdisjoint(address(app)) and address(app)["size"] == "0"
+    assert wanted.items() <= state(app).items() and said(app) == {}
+    assert {"origins", "hardware"}.isdisjoint(address(app)) and state(app)["size"] == "0"
     if "view" not in wanted:
-        assert address(app)["baseline"] == finding.parts[0].groups[-1].identity and address(app).get("view") is None
+        assert state(app)["baseline"] == finding.parts[0].groups[-1].identity and address(app).get("view") is None
         assert sum(frames(app)[0].n) == 9
 
 
@@ -643,7 +698,7 @@ def test_the_evidence_that_does_not_decide_can_be_opened_where_it_is_all_there_i
     app = opened(view="claims")
     app.button(key="evidence B3").click()
     healthy(app.run())
-    assert address(app)["size"] == "1000" and address(app)["measure"] == "test_error" and len(frames(app)[0]) == 2
+    assert state(app)["size"] == "1000" and state(app)["measure"] == "test_error" and len(frames(app)[0]) == 2
 
 
 # ---- the address
@@ -673,7 +728,9 @@ def test_an_address_is_restored_and_written_as_it_was():
     for view in VIEWS:
         app = opened(**full | {"view": view})
         wanted = full | {"view": view}
-        assert address(app) == {name: text for name, text in wanted.items() if PARAMS[key(name)].default != text}
+        usual = {"size": "0"}  # what is shown until somebody chooses stays out of the address
+        kept = {name: text for name, text in wanted.items() if usual.get(name, PARAMS[key(name)].default) != text}
+        assert address(app) == kept
         assert said(app) == {}, view
         for name, text in wanted.items():
             assert app.session_state[key(name)] == PARAMS[key(name)].parse(text)
@@ -748,7 +805,7 @@ def test_a_run_of_somebody_else_arrives_and_is_marked_as_imported():
     app = opened(task="digits")
     assert cell(app, "Max", "n") == 2
     upload(app, given)
-    assert f"{run.name} is among the runs of digits now, as imported." in bare(app.success[0].value)
+    assert f"{run.name} is among the runs of Digits (8 × 8) now, as imported." in bare(app.success[0].value)
     assert cell(app, "Max", "n") == 3 and set(cell(app, "Max", "from").split(", ")) == {"mine", "imported"}
     upload(app, given)
     assert cell(app, "Max", "n") == 3

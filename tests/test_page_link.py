@@ -372,3 +372,27 @@ def test_a_links_impossible_setting_keeps_its_values_for_mending():
     app = opened(kernel="2", padding="4")
     assert "impossible" in one_sentence(app, "warning")
     assert app.query_params == {"padding": "4"} and app.number_input(key="padding").value == 4
+
+
+# ---- back and forward
+
+
+def test_going_back_shows_what_the_address_says():
+    app = opened(kernel="3")
+    app.number_input(key="kernel").set_value(4)
+    healthy(app.run())
+    assert app.query_params["kernel"] == ["4"]
+    app.query_params["kernel"] = "3"  # as a browser's Back does: another address, and no widget was used
+    healthy(app.run())
+    assert app.session_state["kernel"] == 3 and app.number_input(key="kernel").value == 3
+
+
+def test_an_address_that_the_browser_has_not_heard_of_yet_takes_nothing_back():
+    app = opened(kernel="3")
+    app.number_input(key="kernel").set_value(4)
+    healthy(app.run())
+    app.query_params["kernel"] = "3"  # the address of before comes along with the next change
+    app.number_input(key="stride").set_value(1)
+    healthy(app.run())
+    assert (app.session_state["kernel"], app.session_state["stride"]) == (4, 1)
+    assert app.query_params["kernel"] == ["4"]

@@ -19,6 +19,7 @@ from poolviz.charts.entries import GREY, TEXT, Quantity, counted, fence, number,
 from poolviz.charts.figure import Figure, Rows
 
 PICK = "curves"  # the selection's name
+ROOM_ABOVE = 1.1
 APART = 18  # pixels between two labels at lines' ends
 HEIGHT = 430  # pixels of the whole chart without its legend
 PLOT = 320  # of these are left for the lines
@@ -58,7 +59,7 @@ def bands_figure(
     most = max((row["x"] for name in ("validation", "reported") for row in datasets[name]), default=0)
     return Figure(
         f"{MEASURES[measure]} by {AXES[axis].split()[0].rstrip('s')}",
-        _note(groups, datasets, axis, log),
+        _note(groups, datasets, measure, axis, log),
         _alt(groups, datasets, measure),
         bands_chart,
         (
@@ -68,6 +69,7 @@ def bands_figure(
             axis,
             math.ceil(most) if axis == "epoch" else 0,
             log,
+            top_of(datasets, measure, log),
         ),
         datasets,
     )
@@ -125,6 +127,18 @@ def end_rows(datasets: dict[str, Rows], log: bool, from_zero: bool) -> Rows:
     return ends
 
 
+def top_of(datasets: dict[str, Rows], measure: str, log: bool) -> float:
+    """Where the upright axis ends: below the first epoch's training figures where they flatten the others, else 0."""
+    if log or measure == "mcc":
+        return 0.0
+    first = [row for row in datasets["train"] if row["epoch"] == 1]
+    rest = [row for name in ("train", "validation", "reported") for row in datasets[name] if row not in first]
+    if not first or not rest:
+        return 0.0
+    top = ROOM_ABOVE * max(_extent(row)[1] for row in rest)
+    return top if max(row["y"] for row in first) > 2 * top else 0.0
+
+
 def _extent(row: dict[str, Any]) -> tuple[float, float]:
     return row.get("least", row["y"]), row.get("most", row["y"])
 
@@ -134,7 +148,7 @@ def shown(value: float, measure: str) -> str:
     return Quantity("", "%", "").quote(100 * value) if measure == "error" else f"{value:.6g}"
 
 
-def _note(groups: Sequence[Runs], datasets: dict[str, Rows], axis: str, log: bool) -> str:
+def _note(groups: Sequence[Runs], datasets: dict[str, Rows], measure: str, axis: str, log: bool) -> str:
     parts = ["solid: validation, mean of runs"]
     if any(len(group.runs) > 1 for group in groups):
         parts.append("band: least to most")
@@ -146,7 +160,9 @@ def _note(groups: Sequence[Runs], datasets: dict[str, Rows], axis: str, log: boo
     counts = {group.label: len(group.runs) for group in groups}
     if any(row["n"] < counts[row["group"]] for row in datasets["validation"]):
         parts.append("some runs have fewer epochs or figures: hover for n")
-    if flattened(datasets, log):
+    if top_of(datasets, measure, log):
+        parts.append("the first epoch's training lies above the axis: a logarithmic one shows it")
+    elif flattened(datasets, log):
         parts.append("a few figures flatten the others: a logarithmic axis shows more")
     if log:
         parts.append("logarithmic: figures of 0 and less are left out")
@@ -174,15 +190,17 @@ def _alt(groups: Sequence[Runs], datasets: dict[str, Rows], measure: str) -> str
 
 
 def bands_chart(
-    labels: tuple[str, ...], colours: tuple[str, ...], measure: str, axis: str, most: int, log: bool
+    labels: tuple[str, ...], colours: tuple[str, ...], measure: str, axis: str, most: int, log: bool, top: float = 0.0
 ) -> alt.LayerChart:
-    """Data sets `train`, `validation`, `reported`, `ends`. `most`: the axis ends there; 0 lets it grow."""
+    """Data sets `train`, `validation`, `reported`, `ends`. `most`, `top`: the axes end there; 0 lets them grow."""
     scale = alt.Scale(domain=[0, most], nice=False) if most else alt.Scale(zero=True)
     x = alt.X("x:Q", title=AXES[axis], scale=scale, axis=alt.Axis(tickMinStep=1, format="d" if most else "~s"))
     percent = measure == "error"
     upright = alt.Axis(format="~%" if percent else ".4~r", tickCount=6)
     title = Quantity(MEASURES[measure], "", BETTER[measure]).axis()  # turned: an arrow to the left points down
     y_scale = alt.Scale(type="log", nice=False) if log else alt.Scale(zero=measure == "mcc")
+    if top:
+        y_scale = alt.Scale(domain=[0, top], nice=False)
     y = alt.Y("y:Q", title=title, scale=y_scale, axis=upright)
     longest = max(map(len, labels), default=0)
     columns = 3 if longest <= 30 else 2 if longest <= 46 else 1
@@ -206,8 +224,8 @@ def bands_chart(
         .add_params(pick),  # the names take part only where the first layer has the selection
         others.mark_line(color=GREY, strokeWidth=2, strokeDash=[2, 4]),
         others.mark_point(filled=False, shape="diamond", size=60, color=GREY, opacity=1).encode(tooltip=theirs),
-        ours("train", 0.7).mark_line(strokeWidth=1.8, strokeDash=[6, 4]),
-        ours("train", 0.7).mark_point(filled=False, size=22, strokeWidth=1.5).encode(tooltip=told),
+        ours("train", 0.7).mark_line(strokeWidth=1.8, strokeDash=[6, 4], clip=bool(top)),
+        ours("train", 0.7).mark_point(filled=False, size=22, strokeWidth=1.5, clip=bool(top)).encode(tooltip=told),
         ours("validation", 1).mark_line(strokeWidth=3),
         ours("validation", 1).mark_point(filled=True, size=60).encode(tooltip=told),
         layer("ends")

@@ -74,6 +74,10 @@ def confusion_chart(classes: tuple[str, ...]) -> alt.LayerChart:
         )
         .add_params(pick)
     )
-    words = base.transform_filter("datum.count > 0").mark_text(fontSize=13).encode(text="count:Q")
+    words = (
+        base.transform_filter("datum.count > 0")
+        .mark_text(fontSize=alt.expr("datum.count > 999 ? 10 : 13"))
+        .encode(text="count:Q")
+    )
     # the cells keep their size, whatever room their names take
     return (cells + words).properties(width=side, height=side, autosize=alt.AutoSizeParams(type="pad"))

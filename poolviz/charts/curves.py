@@ -18,7 +18,11 @@ MEASURES = {"loss": "Loss", "error": "Error", "mcc": "MCC"}
 AXES = {"epoch": "epochs", "second": "seconds of training", "step": "optimizer steps"}
 MOST_POINTS = 300  # of one run's batches
 HEIGHT = 380
-SPARE = ["#005F99", "#D55E00", "#009E73", "#C46A9B", "#8A5A00", "#4698D0"]  # where two runs share a pooling
+# Where runs share a pooling: read on white and on the dark page alike.
+SPARE = (
+    *("#1F77B4", "#D55E00", "#009E73", "#C46A9B", "#8A5A00", "#4FA8E0", "#8C6BD1", "#D6405A"),
+    *("#7A8F1F", "#12A3A8", "#B8860B", "#9C4F2E", "#5D7A99", "#E377C2", "#4C9F38", "#9A9A9A"),
+)
 
 
 @dataclass(frozen=True)
@@ -31,10 +35,25 @@ class Curve:
 
 
 def colours(wanted: Sequence[str]) -> list[str]:
-    """Each run's own colour, or distinct ones where two would share one."""
-    if len(set(wanted)) == len(wanted):
-        return list(wanted)
-    return [SPARE[number % len(SPARE)] for number in range(len(wanted))]
+    """Each run's own colour; where two would share one, the first keeps it and the others take what is unlike all."""
+    taken = list(dict.fromkeys(wanted))
+    found: list[str] = []
+    for colour in wanted:
+        if colour in found:
+            colour = max(SPARE, key=lambda spare: min(_unlike(spare, other) for other in taken))
+            taken.append(colour)
+        found.append(colour)
+    return found
+
+
+def _unlike(one: str, other: str) -> float:
+    """Distance of two colours, roughly as an eye weighs red, green and blue."""
+    pairs = zip(_channels(one), _channels(other), (2, 4, 3), strict=True)
+    return sum(weight * (a - b) ** 2 for a, b, weight in pairs)
+
+
+def _channels(colour: str) -> tuple[int, ...]:
+    return tuple(int(colour[at : at + 2], 16) for at in (1, 3, 5))
 
 
 def points(curve: Curve, measure: str, axis: str) -> dict[str, list[dict[str, Any]]]:

@@ -95,6 +95,24 @@ def differences_figure(
     return Figure(heading, "; ".join(parts), f"{heading}. {said or 'no groups'}", differences_chart, arguments, found)
 
 
+def answer(rows: Sequence[Apart], baseline_label: str, measure_label: str, better: str) -> str:
+    """One sentence: which groups are better or worse than the baseline, and which these runs cannot tell from it."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(verdict(row, better), []).append(row.label)
+    if not found.keys() - {UNFAIR}:
+        return ""
+    parts = [f"{listed(found[says])}: {says}" for says in SIGNS[better].values() if says in found]
+    parts += [f"{listed(found[CANNOT])}: these runs cannot tell"] if CANNOT in found else []
+    parts += [f"{listed(found[SAME])}: the same"] if SAME in found else []
+    return f"{measure_label} against {baseline_label}. " + "; ".join(parts) + "."
+
+
+def listed(names: Sequence[str]) -> str:
+    """a, b and c."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 def difference_rows(rows: Sequence[Apart], quantity: Quantity) -> dict[str, Rows]:
     """Data sets `rows`, `beyond`, `zero`."""
     values = [value for row in rows for value in (row.mean, row.low, row.high) if value is not None]
@@ -133,7 +151,7 @@ def _told(row: Apart, quantity: Quantity) -> dict[str, Any]:
         "group": row.label,
         "figure": signed(row.mean, quantity),
         "interval": interval,
-        "basis": f"{'paired' if row.paired else 'unpaired'}, n {row.n}",
+        "basis": "one seed, no interval" if row.n == 1 else f"{'paired' if row.paired else 'unpaired'}, n {row.n}",
         "says": says,
         "why": "; ".join(row.reasons) or "-",
         "detail": row.detail or "-",

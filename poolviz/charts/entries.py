@@ -59,7 +59,7 @@ class Quantity(NamedTuple):
 
     def axis(self, lower: str = "←", higher: str = "→") -> str:
         """Title of an axis: an arrow says which way is better."""
-        said = {"low": f"    {lower} better", "high": f"    better {higher}"}
+        said = {"low": f" · {lower} better", "high": f" · better {higher}"}
         return self.title + said.get(self.better, "")
 
     def say(self, value: float) -> str:
@@ -105,8 +105,8 @@ def step(labels: Sequence[str]) -> int:
 
 
 def source(name: str) -> str:
-    """Whose figure, in words: "as reported (B)"."""
-    return f"{REPORTED} ({name})"
+    """Whose figure, in words: "as reported (report B)"."""
+    return f"{REPORTED} ({name if name == 'published' else f'report {name}'})"
 
 
 def rows_of() -> alt.Y:

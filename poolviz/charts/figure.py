@@ -6,6 +6,8 @@ and only its data change.
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +16,8 @@ Rows = list[dict[str, Any]]
 CAPTION = 17  # pixels a line of a caption
 INK = "#1a212b"  # of texts on the white of a picture
 SIDE_BY_SIDE = 3  # small figures in a row
+LETTERS = 110  # of a caption's line
+EXPRESSIONS = ("expr", "test", "filter", "calculate")  # keys of a spec whose text may name a selection
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ def picture(figures: Sequence[Figure], title: str, kind: str) -> bytes:
         beside = not figure.note and rows and len(rows[-1]) < SIDE_BY_SIDE and not figures[number - 1].note
         rows[-1].append(spec) if beside else rows.append([spec])
     caption = {
-        "text": [_short(line) for line in title.split("\n")],
+        # nothing wraps a line of a picture
+        "text": [part for line in title.split("\n") for part in textwrap.wrap(line, LETTERS) or [""]],
         "anchor": "start",
         "fontSize": 12,
         "fontWeight": "normal",
@@ -58,11 +63,6 @@ def picture(figures: Sequence[Figure], title: str, kind: str) -> bytes:
     return render_spec(spec, kind)
 
 
-def _short(line: str, most: int = 110) -> str:
-    """Nothing wraps a line of a picture."""
-    return line if len(line) <= most else line[: most - 1] + "…"
-
-
 def _part(figure: Figure, number: int) -> tuple[dict[str, Any], dict[str, Rows]]:
     """A figure's spec and data sets, whose names are made its own: two figures may share a builder."""
     spec = _renamed(figure.builder(*figure.arguments).to_dict(), number)
@@ -71,18 +71,26 @@ def _part(figure: Figure, number: int) -> tuple[dict[str, Any], dict[str, Rows]]
         spec = {"width": 520, **spec}
     heading = {"text": figure.heading, "anchor": "start"}
     spec["title"] = heading | ({"subtitle": figure.note} if figure.note else {})
-    return spec, {f"{name} {number}": rows for name, rows in figure.datasets.items()}
+    return spec, {f"{name}_{number}": rows for name, rows in figure.datasets.items()}
 
 
 def _renamed(spec: Any, number: int) -> Any:
-    if isinstance(spec, list):
-        return [_renamed(each, number) for each in spec]
-    if not isinstance(spec, dict):
-        return spec
-    renamed = {key: _renamed(value, number) for key, value in spec.items()}
-    if isinstance(spec.get("data"), dict) and "name" in spec["data"]:
-        renamed["data"] = {"name": f"{spec['data']['name']} {number}"}
-    return renamed
+    """With data sets, views and selections under names of their own: Vega merges what is called the same."""
+    own = {param["name"]: f"{param['name']}_{number}" for param in spec.get("params", ())}
+    known = re.compile("|".join(rf"\b{re.escape(name)}\b" for name in own)) if own else None
+
+    def walk(part: Any, key: str = "") -> Any:
+        if isinstance(part, list):
+            return [walk(each, key) for each in part]
+        if isinstance(part, dict):
+            return {name: walk(value, name) for name, value in part.items()}
+        if not isinstance(part, str):
+            return part
+        if key in ("name", "views", "param"):
+            return own.get(part, f"{part}_{number}")
+        return known.sub(lambda found: own[found[0]], part) if known and key in EXPRESSIONS else part
+
+    return walk(spec)
 
 
 def numbers(figures: Sequence[Figure], title: str) -> str:

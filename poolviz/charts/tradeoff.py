@@ -266,7 +266,7 @@ def tradeoff_chart(across: str, upright: str, x_told: str, y_told: str, log_x: b
         .mark_rule(color=GREY, strokeWidth=1, x2Offset=alt.expr("datum.dx"), y2Offset=alt.expr("datum.dy"))
         .encode(x2="x:Q", y2="y:Q"),
         layer("runs")
-        .mark_point(filled=False, size=45, strokeWidth=1.5, opacity=0.55)
+        .mark_point(filled=False, size=45, strokeWidth=1.5, opacity=0.8)
         .encode(color=colour, shape=shape("circle"), tooltip=[*told, alt.Tooltip("seed:N")]),
         layer("reported")
         .mark_point(filled=False, size=130, strokeWidth=2, opacity=1, color=GREY)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,14 @@ from poolviz.charts.entries import counted
 from poolviz.pages import link
 from poolviz.pages.compare_parameters import ANY, HELD_OUT, ORIGIN_NAMES, PARAMS, REPORTED, key
 from poolviz.pages.parameters import bounds
-from poolviz.pages.train_parameters import IMAGE_POOLINGS, TASK_NAMES, TEXT_POOLINGS, colour_of, label_of
+from poolviz.pages.train_parameters import ABOUT, IMAGE_POOLINGS, TASK_NAMES, TEXT_POOLINGS, colour_of, label_of
 from poolviz.pooling import POOLINGS
 from poolviz.runs.groups import Group, group, titles
 from poolviz.runs.reported import Reported, reported
 from poolviz.runs.results import IMPORTED, Damaged, Result, Shelf
 from poolviz.training.config import TEXT_TASKS
+
+EXPLAINED = ("digits",)  # tasks whose figures surprise without a word on their data
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Selection:
     reported: tuple[Reported, ...]
     damaged: tuple[Damaged, ...]
     evidence: tuple[Group, ...]  # completed runs of all tasks, shipped or made here: claims choose among them
+    going: Mapping[str, tuple[str, int]]  # runs of the task that wait or train: their state and finished epochs
+    elsewhere: bool = True  # whether there are runs of the task that the choice leaves out
 
     @property
     def completed(self) -> list[Group]:
@@ -82,6 +86,8 @@ def choose_results() -> Selection:
     )
     of_task = [result for result in shown if result.config.task == task]
     st.caption(f"{counted(len(of_task), 'run')} of {len(shown):,} here")
+    if task in EXPLAINED:
+        st.caption(ABOUT[task])
     wanted = _sized(of_task)
     wanted = _pooled(wanted)
     wanted = _on_machine(wanted)
@@ -104,6 +110,8 @@ def choose_results() -> Selection:
         reported(task) if REPORTED in origins and st.session_state[key("size")] in (None, "0") else (),
         tuple(damaged),
         tuple(group([result for result in results if result.origin != IMPORTED])),
+        {r.name: (r.state, r.epoch) for r in results if r.config.task == task and r.state in ("queued", "running")},
+        bool(of_task),
     )
 
 
@@ -135,15 +143,22 @@ def _sized(results: list[Result]) -> list[Result]:
     if len(options) > 1:
         st.selectbox("Training examples", options, format_func=size_name, **bounds(key("size")))
         chosen = st.session_state[key("size")]
+    if not counts[chosen] and results:
+        others = ", ".join(f"{count} of {size_name(name)}" for name, count in counts.most_common() if count)
+        st.caption(f"No run of ours of {size_name(chosen)} is here; there are {others}.")
     return [result for result in results if size(result) == chosen]
 
 
-def kept(name: str, options: Sequence[Any], default: Any) -> Any:
-    """The session's choice where it is one here, else the default; a link that named another is told."""
-    if st.session_state[key(name)] not in options:
-        if st.session_state[key(name)] == PARAMS[key(name)].default:
+def kept(name: str, options: Sequence[Any], default: Any, called: str = "") -> Any:
+    """The session's choice where it is one here, else the default; a link that named another is told.
+
+    `called`: how the default is called on the page, where it is another name.
+    """
+    usual = link.usual(key(name), default)
+    if st.session_state[key(name)] not in options or usual:
+        if st.session_state[key(name)] == PARAMS[key(name)].default or usual:
             st.session_state[key(name)] = None  # no link named it
-        link.replace(key(name), default)
+        link.replace(key(name), default, called)
     return st.session_state[key(name)]
 
 

@@ -22,24 +22,42 @@ BADGES = {
     FAILS: ("red", ":material/cancel:"),
     UNKNOWN: ("gray", ":material/help:"),
 }
+PLURAL = {HOLDS: "hold", FAILS: "do not hold", UNKNOWN: "cannot be told"}
 
 
 def claims_view(selection: Selection) -> list[Figure]:
-    """All claims; the one that the address names is open."""
+    """All claims; the one that the address names comes first and is open."""
     findings = judged(selection.evidence)
     counts = {verdict: sum(each.verdict == verdict for each in findings.values()) for verdict in BADGES}
-    badges = " ".join(f":{BADGES[verdict][0]}-badge[{count} {verdict}]" for verdict, count in counts.items() if count)
+    badges = " ".join(
+        f":{BADGES[verdict][0]}-badge[{count} {PLURAL[verdict] if count > 1 else verdict}]"
+        for verdict, count in counts.items()
+        if count
+    )
     st.markdown(
         f"{badges}  \nEvery verdict is computed from the completed runs that came with poolviz or were made here; "
         "imported ones do not count. Intervals are 95 % by Student's t over seeds, each for itself: of twenty such "
         "intervals one is expected to miss."
     )
+    linked = CLAIMS.get(st.session_state[key("claim")] or "")
+    if linked:
+        _card(linked, findings[linked.name])
     for report, title in (("A", REPORT_A), ("B", REPORT_B)):
         st.markdown(f"#### {plain(title)}")
         for name, claim in CLAIMS.items():
-            if claim.report == report:
+            if claim.report == report and claim != linked:
                 _card(claim, findings[name])
     return []
+
+
+def claims_csv(selection: Selection) -> bytes:
+    """A line a comparison of each claim, with the claim's verdict."""
+    rows = [
+        {"claim": name, "title": CLAIMS[name].title, "verdict of the claim": finding.verdict} | row
+        for name, finding in judged(selection.evidence).items()
+        for row in part_rows(finding)
+    ]
+    return pd.DataFrame(rows).to_csv(index=False).encode()
 
 
 def _card(claim: Claim, finding: Finding) -> None:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 
 import streamlit as st
 
 from poolviz.charts.entries import counted
-from poolviz.charts.figure import Figure, picture
+from poolviz.charts.figure import Figure, numbers, picture
 from poolviz.lessons.lesson import Facts
 from poolviz.pages import link
 from poolviz.pages.choose_results import Selection, choose_results
-from poolviz.pages.claims import claims_view
+from poolviz.pages.claims import claims_csv, claims_view
 from poolviz.pages.compare_charts import curves_view, tradeoff_view
 from poolviz.pages.compare_errors import errors_view
 from poolviz.pages.compare_parameters import PARAMS, VIEWS, key
 from poolviz.pages.downloads import download_menu
 from poolviz.pages.frame import tell
-from poolviz.pages.leaderboard import board_csv, leaderboard
+from poolviz.pages.leaderboard import board_csv, chosen, leaderboard
 from poolviz.pages.machine import machine_button
 from poolviz.pages.parameters import bounds
 from poolviz.pages.receive_run import receive_run
@@ -26,7 +26,6 @@ from poolviz.pages.show import plain
 from poolviz.pages.train_parameters import TASK_NAMES
 from poolviz.runs import store
 from poolviz.runs.claims import judged
-from poolviz.runs.groups import Group
 from poolviz.runs.summary import standing
 
 LOOK_EVERY = 2.0  # seconds, while a run goes on among those that are shown
@@ -75,9 +74,8 @@ def page() -> None:
 
 def _section(view: str, selection: Selection) -> list[Figure]:
     """The view; while a run goes on, the page looks again by itself."""
-    going = _going(selection.groups)
-    if going and view != "claims":
-        st.fragment(_look_again, run_every=LOOK_EVERY)(going)
+    if selection.going and view != "claims":
+        st.fragment(_look_again, run_every=LOOK_EVERY)(selection.going)
     return SHOWN[view](selection)
 
 
@@ -87,32 +85,36 @@ def _facts(selection: Selection) -> Facts:
     return comparison_facts(selection.completed, judged(selection.evidence))
 
 
-def _going(groups: Iterable[Group]) -> dict[str, int]:
-    """Runs that have not ended, and the epochs that they have finished."""
-    return {r.name: r.epoch for each in groups for r in each.results if r.state == "running"}
-
-
-def _look_again(known: dict[str, int]) -> None:
-    for name, epoch in known.items():
+def _look_again(known: Mapping[str, tuple[str, int]]) -> None:
+    for name, (state, epoch) in known.items():
         stand = standing(run) if (run := store.find(name)) else None
-        if stand is None or stand.ended or stand.last.get("epoch", 0) != epoch:
+        if stand is None or stand.state != state or stand.last.get("epoch", 0) != epoch:
             st.rerun()
 
 
 def _save_menu(figures: list[Figure], selection: Selection) -> None:
     title = f"poolviz: {TASK_NAMES[selection.task]}, {', '.join(selection.names)}"
+    view, shown = st.session_state[key("view")], chosen(selection)  # a file is made later, outside of the session
     download_menu(
         (lambda kind: picture(figures, title, kind)) if figures else None,
-        lambda: board_csv(selection),
-        more=(("Report (HTML)", "poolviz.html", "text/html", lambda: report_file(selection)),),
+        lambda: _numbers(view, figures, selection, title),
+        more=(("Report (HTML)", "poolviz.html", "text/html", lambda: report_file(selection, *shown)),),
     )
+
+
+def _numbers(view: str, figures: list[Figure], selection: Selection, title: str) -> bytes:
+    """What the view shows, as CSV."""
+    if view == "claims":
+        return claims_csv(selection)
+    return numbers(figures, title).encode() if view in ("curves", "errors") and figures else board_csv(selection)
 
 
 def _nothing(selection: Selection) -> None:
-    st.info(
-        plain(f"No run of {TASK_NAMES[selection.task]} fits what is chosen in the sidebar."),
-        icon=":material/filter_alt_off:",
+    task = TASK_NAMES[selection.task]
+    said = (
+        f"No run of {task} fits what is chosen in the sidebar." if selection.elsewhere else f"No run of {task} is here."
     )
+    st.info(plain(said), icon=":material/filter_alt_off:")
     st.caption("Runs are started on the page Train, with `python -m poolviz sweep`, or brought as a zip.")
 
 

@@ -63,7 +63,8 @@ def _name(page: Any) -> str:
 def _restore() -> None:
     """A link that names a lesson and nothing else of a page begins with the step's own view."""
     fresh = next(iter(FRAME)) not in st.session_state
-    link.restore(FRAME)
+    if fresh:
+        link.restore(FRAME)
     bare = set(st.query_params) <= {key.rpartition(".")[2] for key in FRAME}
     if fresh and bare and st.session_state["frame.lesson"]:
         st.session_state[ENTER] = "show"

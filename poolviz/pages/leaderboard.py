@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from poolviz.charts import entries
-from poolviz.charts.differences import Apart, differences_figure
+from poolviz.charts.differences import Apart, answer, differences_figure
 from poolviz.charts.entries import Entry
 from poolviz.charts.figure import Figure
 from poolviz.charts.leaderboard import leaderboard_figure
@@ -37,6 +37,9 @@ def leaderboard(selection: Selection) -> list[Figure]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         measure = MEASURES[choose_measure("Measure", "measure", known, first_measure(selection, known))]
         baseline = choose_group("Baseline", "baseline", selection.completed, selection)
+    distances = distances_of(selection, measure, baseline)
+    if said := baseline and answer(distances, selection.name_of(baseline), measure.label, measure.better):
+        st.markdown(f"**{plain(said)}** Of twenty such intervals one is expected to miss.")
     figures = board_figures(selection, measure, baseline)
     for figure in figures:
         show_figure(figure)
@@ -64,11 +67,16 @@ def board_figures(selection: Selection, measure: Measure, baseline: Group | None
             line,
         )
     ]
-    distances = [row for each in selection.groups if baseline and (row := _apart(selection, each, baseline, measure))]
+    distances = distances_of(selection, measure, baseline)
     if distances and baseline:
         name = selection.name_of(baseline)
         figures.append(differences_figure(distances, name, measure.label, measure.unit, measure.better))
     return figures
+
+
+def distances_of(selection: Selection, measure: Measure, baseline: Group | None) -> list[Apart]:
+    """How far each other group lies from the baseline, where both know the measure."""
+    return [row for each in selection.groups if baseline and (row := _apart(selection, each, baseline, measure))]
 
 
 def who(each: Reported) -> str:
@@ -88,6 +96,20 @@ def known_measures(selection: Selection) -> list[str]:
     ]
 
 
+def chosen(selection: Selection) -> tuple[Measure | None, Group | None]:
+    """The measure and the baseline that the leaderboard shows, or would begin with; None where nothing is known."""
+    name, baseline, known = (
+        st.session_state[key("measure")],
+        st.session_state[key("baseline")],
+        known_measures(selection),
+    )
+    if not known:
+        return None, None
+    group = next((each for each in selection.completed if each.identity == baseline), None)
+    usual = first_baseline(selection.completed) if selection.completed else None
+    return MEASURES[name if name in known else first_measure(selection, known)], group or usual
+
+
 def first_measure(selection: Selection, known: list[str]) -> str:
     """What a page begins with: error for images, MCC for text."""
     wanted = ("last_mcc", "validation_mcc") if selection.task in TEXT_TASKS else FIRST
@@ -105,9 +127,9 @@ def choose_group(label: str, name: str, groups: list[Group], selection: Selectio
     names = {each.identity: selection.name_of(each) for each in groups}
     if not names:
         return None
-    usual = first_baseline(groups) if not number else groups[min(number, len(groups) - 1)]
+    usual = (first_baseline(groups) if not number else groups[min(number, len(groups) - 1)]).identity
     link.hold(key(name), names)  # titles change with what else is shown
-    kept(name, list(names), usual.identity)
+    kept(name, list(names), usual, names[usual])
     chosen = st.selectbox(label, list(names), format_func=names.get, width=280, **bounds(key(name)))
     return next(each for each in groups if each.identity == chosen)
 
@@ -232,7 +254,7 @@ def board_csv(selection: Selection) -> bytes:
             "runs": selection.name_of(each),
             "run": result.name,
             "pooling": each.config.pooling,
-            "seed": result.config.seed,
+            "seed": str(result.config.seed),  # reported figures have none, which would make it a fraction
             "machine": each.hardware,
             "measure": name,
             "value": value,

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import streamlit as st
 
@@ -21,6 +21,7 @@ NOTICES = "link_notices"  # session key
 UNTOLD = "link_untold"  # session key: the notices of a link have not been shown yet
 RESTORED = "link_restored"  # session key: the pages that have read the address
 ANSWER = re.compile(r"\d{1,2}:[-+.e0-9]{1,24}")  # a step and what was answered: an option, a number, a cell
+SAVED = "link_saved"  # session key: what was written last
 LONGEST_SHOWN = 40  # characters of a bad value that a notice repeats
 LONGEST_KEPT = 2000  # characters of a value in the address: longer ones break in mails and browsers
 
@@ -32,6 +33,14 @@ class Param:
     default: Any
     parse: Callable[[str], Any]  # text -> value; ValueError says what is accepted
     show: Callable[[Any], str] = str  # value -> text
+
+
+class Saved(NamedTuple):
+    """What a run has written into the address."""
+
+    page: str  # its first parameter
+    address: dict[str, str]
+    values: dict[str, Any]  # of all parameters of the page, in the session
 
 
 def choice(default: str, options: Sequence[str]) -> Param:
@@ -145,12 +154,33 @@ def apply(params: Mapping[str, Param], query: Mapping[str, str], partly: bool = 
 
 
 def restore(params: dict[str, Param]) -> None:
-    """Fill the session from the address on a page's first run, and keep a notice for each value that is bad."""
+    """Fill the session from the address, and keep a notice for each value that is bad.
+
+    That is on a page's first run, and when the browser went to another address by itself: back or forward, or by a
+    link from another page.
+    """
     page = next(iter(params))
     restored = st.session_state.setdefault(RESTORED, set())
-    if page in restored:
-        return
-    restored.add(page)
+    if page not in restored:
+        restored.add(page)
+        _read(params)
+    elif _went(page):
+        _read(params | FRAME)
+
+
+def _went(page: str) -> bool:
+    """Whether the address is none that this session wrote last, while nobody used a widget."""
+    last: Saved | None = st.session_state.get(SAVED)
+    now = st.query_params.to_dict()
+    if last is None:
+        return False
+    if last.page != page:
+        return bool(now)  # the navigation leaves it empty: the page is as it was left
+    # a run may begin before the browser has heard of the address that the run before it wrote
+    return now != last.address and all(st.session_state.get(key) == value for key, value in last.values.items())
+
+
+def _read(params: dict[str, Param]) -> None:
     notices = st.session_state.setdefault(NOTICES, [])
     st.session_state[UNTOLD] = True
     for key, param in params.items():
@@ -180,14 +210,26 @@ def clamp(name: str, most: int) -> int:
     return st.session_state[name]
 
 
-def replace(name: str, value: Any) -> None:
-    """Put `value` where the session holds one that does not exist here; a link that named it is told."""
+def replace(name: str, value: Any, called: str = "") -> None:
+    """Put `value` where the session holds one that does not exist here; a link that named it is told.
+
+    `called`: how the page calls `value`, where that is another name.
+    """
     old = st.session_state[name]
     st.session_state[name] = value
     if old is not None:
-        st.session_state[NOTICES].append(
-            f"{_in_address(name)} = {plain(_said(old)[:LONGEST_SHOWN])}: unknown here, {plain(_said(value))} is shown"
-        )
+        given, shown = plain(_said(old)[:LONGEST_SHOWN]), plain(called or _said(value))
+        st.session_state[NOTICES].append(f"{_in_address(name)} = {given}: unknown here, {shown} is shown")
+
+
+def usual(name: str, value: Any) -> bool:
+    """Note what a parameter is until somebody chooses, which depends on what is here and stays out of the address.
+
+    Whether it is still what was usual before: then nobody has chosen.
+    """
+    before = st.session_state.get(f"{name} usual")
+    st.session_state[f"{name} usual"] = value
+    return before is not None and before != value and st.session_state[name] == before
 
 
 def _said(value: Any) -> str:
@@ -235,9 +277,11 @@ def save(params: dict[str, Param], names: Iterable[str]) -> None:
     wanted = {}
     for name in (*names, *FRAME):
         value = st.session_state.get(name, params[name].default)
-        if value is not None and value != params[name].default:
+        if value is not None and value not in (params[name].default, st.session_state.get(f"{name} usual")):
             shown = params[name].show(value)
             if len(shown) <= LONGEST_KEPT:
                 wanted[_in_address(name)] = shown
     if wanted != st.query_params.to_dict():
         st.query_params.from_dict(wanted)
+    values = {name: copy(st.session_state.get(name)) for name in params}
+    st.session_state[SAVED] = Saved(next(iter(params)), wanted, values)

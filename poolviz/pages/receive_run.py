@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
+from poolviz.pages.compare_parameters import key
 from poolviz.pages.show import plain
+from poolviz.pages.train_parameters import TASK_NAMES
 from poolviz.runs.arrival import arrive
 
 MOST_UPLOADED = 40  # megabytes: a class that uploads at once is held in memory; a CNN with its weights fits
@@ -27,13 +29,20 @@ def receive_run() -> None:
         if st.session_state.get(SEEN, ("",))[0] != given.file_id:
             st.session_state[SEEN] = (given.file_id, *_received(given.getvalue()))
             st.rerun()  # what is listed above has grown
-        _, fine, said = st.session_state[SEEN]
-        (st.success if fine else st.error)(plain(said), icon=":material/check:" if fine else ":material/error:")
+        _, task, said = st.session_state[SEEN]
+        (st.success if task else st.error)(plain(said), icon=":material/check:" if task else ":material/error:")
+        if task and task != st.session_state[key("task")]:
+            st.button(f"Show the runs of {TASK_NAMES[task]}", on_click=_show, args=(task,))
 
 
-def _received(packed: bytes) -> tuple[bool, str]:
+def _received(packed: bytes) -> tuple[str, str]:
+    """The task of the run that came, empty where none did, and what to say."""
     try:
         run = arrive(packed)
     except (ValueError, OSError) as error:
-        return False, str(error)
-    return True, f"{run.name} is among the runs of {run.config.task} now, as imported."
+        return "", str(error)
+    return run.config.task, f"{run.name} is among the runs of {TASK_NAMES[run.config.task]} now, as imported."
+
+
+def _show(task: str) -> None:
+    st.session_state[key("task")] = task

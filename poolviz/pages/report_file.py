@@ -10,23 +10,26 @@ from poolviz.pages.compare_charts import curves_of, tradeoff_of
 from poolviz.pages.compare_errors import classes_of
 from poolviz.pages.leaderboard import (
     board_figures,
-    first_baseline,
-    first_measure,
     known_measures,
     reported_table,
     table,
 )
 from poolviz.pages.train_parameters import TASK_NAMES
 from poolviz.runs.claims import CLAIMS, judged
-from poolviz.runs.results import MEASURES
+from poolviz.runs.groups import Group
+from poolviz.runs.results import MEASURES, Measure
+
+MOST_COLUMNS = 8  # of a table on a page
 
 
-def report_file(selection: Selection) -> bytes:
-    """The page of HTML: leaderboard, curves, trade-off, errors by class, claims, and what the runs were made with."""
-    known = known_measures(selection)
-    sections = [_board(selection, known)] if known else []
-    if selection.groups and known:
-        sections.append(_curves(selection, known))
+def report_file(selection: Selection, measure: Measure | None, baseline: Group | None) -> bytes:
+    """The page of HTML: leaderboard, curves, trade-off, errors by class, claims, and what the runs were made with.
+
+    `measure` and `baseline` are the leaderboard's; None where no run or report tells anything.
+    """
+    sections = [_board(selection, measure, baseline)] if measure else []
+    if selection.groups and measure:
+        sections.append(_curves(selection, measure))
     if selection.completed:
         sections.append(Section("Errors by class", [classes_of(selection)]))
     return html_report(
@@ -34,26 +37,35 @@ def report_file(selection: Selection) -> bytes:
     ).encode()
 
 
-def _board(selection: Selection, known: list[str]) -> Section:
-    measure = MEASURES[first_measure(selection, known)]
-    baseline = first_baseline(selection.completed) if selection.completed else None
+def _board(selection: Selection, measure: Measure, baseline: Group | None) -> Section:
     results = [result for each in selection.groups for result in each.results]
     told = f"{counted(len(results), 'run')} in {counted(len(selection.groups), 'group')}"
     blocks = [
         f"{told}; training examples: {size_name(size(results[0]))}." if results else f"{told}.",
         *board_figures(selection, measure, baseline),
-        Table("Mean ± standard deviation over seeds", table(selection)),
+        Table("Mean ± standard deviation over seeds", _turned(table(selection))),
     ]
     if selection.reported:
         blocks.append(Table("As reported by others, never averaged with ours", reported_table(selection)))
     return Section("Leaderboard", blocks)
 
 
-def _curves(selection: Selection, known: list[str]) -> Section:
+def _turned(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """A row a measure and a column a group, where these are few: a page is wide enough for them."""
+    if len(rows) > MOST_COLUMNS:
+        return rows
+    return [
+        {"measure": name} | {row["runs"]: str(row[name]) for row in rows}
+        for name in (rows[0] if rows else ())
+        if name != "runs"
+    ]
+
+
+def _curves(selection: Selection, measure: Measure) -> Section:
     blocks = [curves_of(selection, "loss", "epoch", False)]
-    if "train_time" in known:
-        measure = MEASURES[first_measure(selection, known)]
-        blocks.append(tradeoff_of(selection, MEASURES["train_time"], measure, False))
+    known = known_measures(selection)
+    across = next((name for name in ("train_time", *known) if name in known and name != measure.name), measure.name)
+    blocks.append(tradeoff_of(selection, MEASURES[across], measure, False))
     return Section("Curves and cost", blocks)
 
 

@@ -254,6 +254,17 @@ def _choose_one(told: list[str], name: str) -> int:
     )
 
 
+def _to_full_runs(task: str) -> None:
+    """A link to the runs over several seeds, which these now stand among."""
+    page = st.Page(_to_full_runs, title="Compare", url_path="compare")  # known by its address, as the frame has it
+    st.page_link(
+        page,
+        label="Compare with full runs over several seeds",
+        icon=":material/leaderboard:",
+        query_params={"task": task},
+    )
+
+
 def _closely(stands: list[Standing], told: list[str], right: DeltaGenerator) -> None:
     """One ended run: its confusion matrix beside the curves, then its mistakes and everything about it."""
     with right:
@@ -263,5 +274,6 @@ def _closely(stands: list[Standing], told: list[str], right: DeltaGenerator) -> 
         stand = stands[number or 0]
         pick = show_confusion(stand)
     show_mistakes(stand, pick, wide=True)
+    _to_full_runs(stand.config.task)
     with st.expander(f"Settings, footprint, command, download: {plain(told[number or 0])}"):
         show_facts(stand)

@@ -105,7 +105,7 @@ _ALL = (
     ),
     Claim(
         "B1",
-        "No pooling fits the training set best",
+        "Without pooling, the training set is fitted best",
         "Without a pooling layer the network fitted its training set best.",
         f"{_FULL_B}: the training loss without pooling, in eval mode after the last epoch, is to be below that with "
         f"max and with average.{_FEW}",
@@ -122,7 +122,7 @@ _ALL = (
     ),
     Claim(
         "B3",
-        "No pooling has the lower test error",
+        "Without pooling, the test error is lower",
         "The test error was slightly lower without pooling: 1.10 % against 1.19 % with max and with average.",
         f"{_FULL_B}: the test error without pooling is to be below that with max and with average.{_FEW}",
         _less("test_error", NONE, MAX, AVERAGE),
