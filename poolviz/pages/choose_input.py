@@ -149,15 +149,26 @@ def _upload() -> tuple[Picture, tuple, str]:
 
 
 def _drawing() -> tuple[Picture, tuple, str]:
-    st.caption("Draw with the mouse, a pen or a finger.")
     shown = st.session_state["drawing"] or bytes(784)
-    result = mount_pad(data={"levels": list(shown)}, key="pad", on_levels_change=lambda: None)
+    if st.session_state["lens"] != "answers":  # which has the pad itself, larger, beside its answers
+        st.caption("Draw with the mouse, a pen or a finger.")
+        shown = drawing_pad("Draw")
+    return images.drawing(shown), ("drawing", shown), "a drawing, 28 × 28"
+
+
+def drawing_pad(hint: str) -> bytes:
+    """The pad and what is drawn on it: 28 x 28 levels 0..255; `hint` is read on an empty pad.
+
+    Raises InputError for levels that are no drawing.
+    """
+    shown = st.session_state["drawing"] or bytes(784)
+    result = mount_pad(data={"levels": list(shown), "hint": hint}, key="pad", on_levels_change=lambda: None)
     if result.levels is not None:
         images.drawing(result.levels)  # refuses what is no drawing, before it is kept
         # as the link carries it, so that whoever opens the link sees the same numbers
         shown = images.drawing_from_text(images.drawing_to_text(bytes(result.levels)))
         st.session_state["drawing"] = shown if any(shown) else None
-    return images.drawing(shown), ("drawing", shown), "a drawing, 28 × 28"
+    return shown
 
 
 def choose_map(picture: Picture, key: tuple) -> tuple[FeatureMap, str]:

@@ -61,12 +61,17 @@ def _explore(values: Tensor, channel: int, setting: Setting, title: str, palette
         reason = str(error).removeprefix("pool2d: ").replace("kernel_size", "kernel size")
         st.warning(f"This setting is impossible: {reason}.", icon=":material/block:")
         return
+    drawing = st.session_state["lens"] == "answers" and st.session_state["input"] == "drawing"
     head, menu = st.columns([4, 1], vertical_alignment="center")
-    head.markdown(f"**{plain(title[0].upper() + title[1:])}** · {setting.describe()}")
+    shown = "**Draw a digit** · networks trained with each pooling answer"
+    head.markdown(shown if drawing else f"**{plain(title[0].upper() + title[1:])}** · {setting.describe()}")
     lens = st.segmented_control(
         "Look at", list(LENSES), format_func=LENSES.get, required=True, label_visibility="collapsed", **bounds("lens")
     )
     telling = _telling_cell(stage)
+    if drawing:  # the pad takes the stage's place: a stroke runs the section alone
+        _section(lens, values, channel, setting, telling)
+        return
     if lens in STAGE_LENSES:
         stage = STAGE_LENSES[lens](stage, setting)
     below = lens not in STAGE_LENSES and lens != "outputs"

@@ -12,24 +12,17 @@ import torch
 from torch import Tensor
 
 from poolviz.charts import chance, compare, invariance, pictures
-from poolviz.charts.answers import answers_figure
 from poolviz.charts.colour import DIVERGING, PALETTES
 from poolviz.charts.compare import Setting
 from poolviz.charts.sheet import sheet_payload
 from poolviz.charts.stage import common_range
-from poolviz.inputs import features
-from poolviz.pages.choose_input import trained_networks
+from poolviz.pages.answers_lens import answers_section
 from poolviz.pages.choose_pooling import draw_again, temperature_slider
 from poolviz.pages.components import mount_sheet
 from poolviz.pages.parameters import DRAW_COUNTS, OPERATORS, bounds
-from poolviz.pages.show import plain, show_chart, show_figure
-from poolviz.pages.train_parameters import TASK_NAMES
+from poolviz.pages.show import show_chart
 from poolviz.pooling import POOLINGS, global_pool, windows2d
-from poolviz.runs import networks
-from poolviz.runs.summary import labels
-from poolviz.training.config import CLASSES
 
-MOST_NETWORKS = 16  # asked at once
 MOST_CHANNELS = 128  # on one contact sheet
 
 
@@ -157,40 +150,6 @@ def channels_section(values: Tensor, channel: int, setting: Setting, cell: tuple
 
 def _choose_channel() -> None:
     st.session_state["channel"] = int(st.session_state["sheet"]["channel"])
-
-
-def answers_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> None:
-    """What every trained network takes the picture for; those of one task at a time."""
-    picture, key, _ = st.session_state["picture"]
-    runs = trained_networks()
-    tasks = [task for task in ("mnist", "digits", "fashion-mnist") if any(run.config.task == task for run in runs)]
-    if not tasks:
-        st.info("No trained network is here. The page Train keeps the weights of a run where it is asked to.")
-        return
-    task = tasks[0]
-    if len(tasks) > 1:
-        task = st.segmented_control(
-            "Networks of", tasks, default=task, format_func=TASK_NAMES.get, required=True, key="answers_task"
-        )
-    plane = features.luminance(picture)
-    low, high = float(plane.min()), float(plane.max())
-    plane = (plane - low) / ((high - low) or 1.0)
-    native = {"digit": "digits", "mnist": "mnist", "fashion": "fashion-mnist"}.get(key[0]) == task
-    chosen = [run for run in runs if run.config.task == task][:MOST_NETWORKS]
-    names = labels([run.config for run in chosen], {name: each.label for name, each in POOLINGS.items()})
-    answers, faults = [], {}
-    for name, run in zip(names, chosen, strict=True):
-        try:
-            answers.append((name, networks.answer(run, plane, native).tolist()))
-        except ValueError as error:  # no ink, which all say alike, or damaged weights
-            faults[str(error)] = None
-    for fault in faults:
-        st.info(plain(fault))
-    if not answers:
-        return
-    show_figure(answers_figure(answers, CLASSES[task]))
-    if not native:
-        st.caption("The picture is cut to its ink, scaled and centred as the networks' own pictures are.")
 
 
 SECTIONS: dict[str, Callable[[Tensor, int, Setting, tuple[int, int]], None]] = {

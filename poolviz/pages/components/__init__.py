@@ -18,6 +18,9 @@ mount_stage = st.components.v2.component(
     js=_read("heatmap.js", "arithmetic.js", "stage_drawing.js", "stage.js"),
 )
 mount_pad = st.components.v2.component("poolviz_pad", html=_read("pad.html"), css=_read("pad.css"), js=_read("pad.js"))
+mount_answers = st.components.v2.component(
+    "poolviz_answers", html=_read("answers.html"), css=_read("answers.css"), js=_read("heatmap.js", "answers.js")
+)
 mount_sheet = st.components.v2.component(
     "poolviz_sheet", html=_read("sheet.html"), css=_read("sheet.css"), js=_read("heatmap.js", "sheet.js")
 )
