@@ -383,7 +383,7 @@ def test_going_back_shows_what_the_address_says():
     app = opened(kernel="3")
     app.number_input(key="kernel").set_value(4)
     healthy(app.run())
-    assert app.query_params["kernel"] == ["4"]
+    assert app.query_params["kernel"] == "4"
     app.query_params["kernel"] = "3"  # as a browser's Back does: another address, and no widget was used
     healthy(app.run())
     assert app.session_state["kernel"] == 3 and app.number_input(key="kernel").value == 3
@@ -397,4 +397,4 @@ def test_an_address_that_the_browser_has_not_heard_of_yet_takes_nothing_back():
     app.number_input(key="stride").set_value(1)
     healthy(app.run())
     assert (app.session_state["kernel"], app.session_state["stride"]) == (4, 1)
-    assert app.query_params["kernel"] == ["4"]
+    assert app.query_params["kernel"] == "4"

@@ -468,8 +468,8 @@ def test_an_estimate_is_pending_then_there(queue):
     finally:
         ready.set()
     told = texts(settled(app)).replace("**", "")
-    assert "about 33 s in all on the CPU (no GPU was found), threads: 1" in told
-    assert "1,150 training examples · 10 epochs · 53,002 learned parameters" in texts(app)
+    assert "about 37 s in all on the CPU (no GPU was found), threads: 1" in told
+    assert "1,150 training examples · 12 epochs · 53,002 learned parameters" in texts(app)
 
 
 @pytest.mark.parametrize("error", [ValueError("Too <busy> to *measure*."), OSError(28, "No space"), RuntimeError("x")])
