@@ -4,8 +4,10 @@ import streamlit as st
 
 st.set_page_config(page_title="poolviz", page_icon="🔍", layout="wide", initial_sidebar_state=340)
 
-from poolviz.pages import feature_maps, sentences  # noqa: E402  they load torch; the page is configured first
+from poolviz.pages import feature_maps, sentences, settings  # noqa: E402  torch loads after that
 from poolviz.pages.frame import frame  # noqa: E402
+
+settings.bounds_to_environment()
 
 
 def train() -> None:

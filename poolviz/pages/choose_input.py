@@ -10,7 +10,7 @@ import streamlit as st
 from poolviz.inputs import features, images, models
 from poolviz.inputs.features import FeatureMap
 from poolviz.inputs.images import InputError, Picture
-from poolviz.pages import link
+from poolviz.pages import guard, link
 from poolviz.pages.components import mount_pad
 from poolviz.pages.parameters import INPUTS, MAPS, SIZES, bounds
 from poolviz.pages.show import plain
@@ -85,7 +85,9 @@ def _digit() -> tuple[Picture, tuple, str]:
 
 
 def _idx_picture(dataset: str, name: str) -> tuple[Picture, tuple, str]:
-    if images.mnist_root(dataset) is None and st.button("Download it", icon=":material/download:"):
+    label = "Download it"
+    missing = images.mnist_root(dataset) is None
+    if missing and guard.gate(label, "download") and st.button(label, icon=":material/download:"):
         with st.spinner("Downloading …"), DOWNLOADING:
             images.mnist(0, dataset, download=True)
     index = _index(10_000)
@@ -252,7 +254,8 @@ def _network() -> tuple[str, str]:
     )
     if model not in here:
         st.info("The weights of this network are not on this machine; the image itself is shown.")
-        if st.button("Download the weights", icon=":material/download:"):
+        label = "Download the weights"
+        if guard.gate(label, "weights") and st.button(label, icon=":material/download:"):
             with st.spinner("Downloading …"), DOWNLOADING:
                 models.download(model)
             st.rerun()

@@ -13,7 +13,7 @@ import streamlit as st
 from poolviz.charts.figure import Figure, numbers, picture
 from poolviz.inputs.picture import InputError
 from poolviz.lessons.facts import training_facts
-from poolviz.pages import link
+from poolviz.pages import guard, link
 from poolviz.pages.choose_run import choose_runs, differing
 from poolviz.pages.downloads import download_menu
 from poolviz.pages.frame import tell
@@ -94,20 +94,23 @@ def _start_line(configs: list[RunConfig]) -> None:
     head, button = st.columns([4, 1], vertical_alignment="center")
     with head:
         st.markdown(f"#### {plain(TASK_NAMES[configs[0].task])}: {plain(racers)}")
-        failure = _failure(configs)
+        closed = guard.objection()
+        failure = f":material/lock: {plain(closed)}" if closed else _failure(configs)
         if failure:
             st.caption(failure)
-        else:
+        else:  # an estimate trains for some steps
             pending = _pending(configs)
             st.fragment(_estimate, run_every=0.7 if pending else None)(configs, pending)
-    button.button(
-        "Start",
-        type="primary",
-        icon=":material/play_arrow:",
-        width="stretch",
-        on_click=_start,
-        args=(configs,),
-    )
+    with button:
+        if guard.gate("Start", "start"):
+            st.button(
+                "Start",
+                type="primary",
+                icon=":material/play_arrow:",
+                width="stretch",
+                on_click=_start,
+                args=(configs,),
+            )
 
 
 def _choice(configs: list[RunConfig]) -> tuple[list[RunConfig], bool]:
@@ -173,6 +176,7 @@ def _start(configs: list[RunConfig]) -> None:
         st.toast("These runs wait or train already.", icon=":material/hourglass_empty:")
         return
     try:
+        guard.demand()
         runs = jobs.submit(configs, visitor=visitor(), keep_weights=bool(st.session_state[key("keep")]))
     except (ValueError, InputError, OSError) as error:
         st.session_state[REFUSED] = configs, str(error)
