@@ -16,9 +16,9 @@ from poolviz.pages.compare_charts import curves_view, tradeoff_view
 from poolviz.pages.compare_errors import errors_view
 from poolviz.pages.compare_parameters import PARAMS, VIEWS, key
 from poolviz.pages.downloads import download_menu
+from poolviz.pages.foot import foot
 from poolviz.pages.frame import tell
 from poolviz.pages.leaderboard import board_csv, chosen, leaderboard
-from poolviz.pages.machine import machine_button
 from poolviz.pages.parameters import bounds
 from poolviz.pages.receive_run import receive_run
 from poolviz.pages.report_file import report_file
@@ -48,7 +48,7 @@ def page() -> None:
         selection = choose_results()
         receive_run()
         st.divider()
-        machine_button()
+        foot()
     head, menu = st.columns([5, 1], vertical_alignment="center")
     with head:
         st.segmented_control(

@@ -15,9 +15,9 @@ from poolviz.pages.choose_pooling import choose_setting
 from poolviz.pages.components import mount_stage
 from poolviz.pages.downloads import stage_menu
 from poolviz.pages.facts import show_facts
+from poolviz.pages.foot import foot
 from poolviz.pages.frame import tell
 from poolviz.pages.lenses import STAGE_LENSES
-from poolviz.pages.machine import machine_button
 from poolviz.pages.parameters import LENSES, PARAMS, bounds
 from poolviz.pages.show import plain
 
@@ -41,7 +41,7 @@ def page() -> None:
         palette = st.segmented_control(
             "Colours", ["viridis", "cividis", "grey"], required=True, width="stretch", **bounds("palette")
         )
-        machine_button()
+        foot()
     values = feature_map.values
     title = f"{input_name}, {map_name}"
     if len(feature_map.channels) > 1:

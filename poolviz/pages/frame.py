@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from poolviz.pages import link
+from poolviz.pages import link, projector
 from poolviz.pages.link import FRAME, Param
 from poolviz.pages.show import plain
 
@@ -46,8 +46,10 @@ def frame(pages: Pages, current: Any) -> Iterator[None]:
     st.session_state[FACTS] = None
     if st.session_state["frame.lesson"]:
         _enter(pages, current)
+    projector.style()
     panel = st.container()
     yield
+    projector.way_out()
     if st.session_state["frame.lesson"]:
         from poolviz.pages.lesson_panel import lesson_panel
 

@@ -10,8 +10,8 @@ from poolviz.lessons.lesson import Facts
 from poolviz.pages import link
 from poolviz.pages.choose_sentences import choose_encoder, choose_layer, choose_reading, choose_sentences, encode
 from poolviz.pages.downloads import download_menu
+from poolviz.pages.foot import foot
 from poolviz.pages.frame import tell
-from poolviz.pages.machine import machine_button
 from poolviz.pages.parameters import bounds
 from poolviz.pages.sentence_lenses import SENTENCE_LENSES
 from poolviz.pages.sentence_parameters import LENSES, PARAMS, key
@@ -38,7 +38,7 @@ def page() -> None:
             st.divider()
             setting = choose_reading()
         st.divider()
-        machine_button()
+        foot()
     if encoder is None:
         st.info("Without an encoder there is nothing to show here; the message in the sidebar says how to get one.")
     elif not setting.operators:

@@ -16,8 +16,8 @@ from poolviz.lessons.facts import training_facts
 from poolviz.pages import guard, link
 from poolviz.pages.choose_run import choose_runs, differing
 from poolviz.pages.downloads import download_menu
+from poolviz.pages.foot import foot
 from poolviz.pages.frame import tell
-from poolviz.pages.machine import machine_button
 from poolviz.pages.run_list import run_list
 from poolviz.pages.show import plain
 from poolviz.pages.train_parameters import PARAMS, TASK_NAMES, key
@@ -43,7 +43,7 @@ def page() -> None:
         st.markdown("### poolviz  \nPoolings learn side by side: the same start, the same batches, one difference.")
         configs = choose_runs()
         st.divider()
-        machine_button()
+        foot()
     if configs:
         _start_line(configs)
     else:

@@ -36,3 +36,6 @@ mount_speech = st.components.v2.component(
     css=_read("sentence.css", "speech.css"),
     js=_read("sentence.js", "speech.js"),
 )
+mount_copy = st.components.v2.component(
+    "poolviz_copy", html=_read("copy.html"), css=_read("copy.css"), js=_read("copy.js")
+)
