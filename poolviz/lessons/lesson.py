@@ -16,7 +16,7 @@ from typing import Any
 Fact = float | str
 Facts = Mapping[str, Callable[[], Fact]]  # computed when they are asked for
 
-NAME = r"[a-z0-9][a-z0-9-]*(?:\.[a-z0-9][a-z0-9-]*)+"
+NAME = r"[a-z][a-z0-9-]*(?:\.[a-z0-9][a-z0-9-]*)+"
 PLACE = re.compile(rf"\{{({NAME})(?::(\.\d[feg%]|,\.0f))?\}}")  # {name} or {name:.2f} in a text
 PART = re.compile(rf"\s*({NAME})\s*(<=|>=|<|>|==|!=)\s*({NAME}|-?\d+(?:\.\d+)?|'[^']*')\s*")
 CONDITION = re.compile(rf"{PART.pattern}(?:\band\b{PART.pattern})*")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,11 @@ from poolviz.pages.show import plain
 FACTS = "frame_facts"  # session key: what the page tells a lesson in this run
 ENTER = "frame_enter"  # session key: a lesson's step is to be shown: "show", or "then" after its answer
 FAULT = "frame_fault"  # session key: what was wrong with a lesson's address
+
+# All that was loaded until now stays until the end: without this, each full collection looks through it again, for
+# some hundred milliseconds in which every visitor waits. The frame's last import is this module.
+gc.collect()
+gc.freeze()
 
 Pages = Mapping[str, Any]  # st.Page by the name in its address
 
