@@ -12,6 +12,7 @@ import streamlit as st
 from poolviz.pages import link, projector
 from poolviz.pages.link import FRAME, Param
 from poolviz.pages.show import plain
+from poolviz.training.memory import few_arenas
 
 FACTS = "frame_facts"  # session key: what the page tells a lesson in this run
 ENTER = "frame_enter"  # session key: a lesson's step is to be shown: "show", or "then" after its answer
@@ -21,6 +22,7 @@ FAULT = "frame_fault"  # session key: what was wrong with a lesson's address
 # some hundred milliseconds in which every visitor waits. The frame's last import is this module.
 gc.collect()
 gc.freeze()
+few_arenas()
 
 Pages = Mapping[str, Any]  # st.Page by the name in its address
 
