@@ -15,10 +15,12 @@ from poolviz.pages.leaderboard import choose_group
 from poolviz.pages.parameters import bounds
 from poolviz.pages.run_details import predictions, show_examples
 from poolviz.pages.show import plain, show_figure
+from poolviz.pages.train_parameters import TASK_NAMES
 from poolviz.runs.disagreement import Disagreement, class_errors, disagreement
 from poolviz.runs.groups import Group
 from poolviz.runs.results import Result
 from poolviz.training.config import CLASSES
+from poolviz.training.fetch import at_hand
 
 
 def errors_view(selection: Selection) -> list[Figure]:
@@ -104,6 +106,7 @@ def _disagree(names: list[str], chosen: list[Result], tables: tuple[pd.DataFrame
         st.info(plain(str(error)))
         return
     st.markdown(f"#### Where they disagree  \n{plain(_in_words(names, found))}")
+    here = at_hand(chosen[0].config.task)
     first = found.first_right.assign(
         prediction=found.first_right.prediction_second, confidence=found.first_right.confidence_second
     )
@@ -112,7 +115,13 @@ def _disagree(names: list[str], chosen: list[Result], tables: tuple[pd.DataFrame
     ):
         with place:
             st.markdown(f"**{plain(name)} is right, {plain(other)} is not** ({len(rows):,})")
-            show_examples(chosen[0].config, split, rows)
+            if here:
+                show_examples(chosen[0].config, split, rows)
+    if not here:
+        st.caption(
+            f"The examples themselves are looked up in the data set, and {TASK_NAMES[chosen[0].config.task]} is not at "
+            "hand: set POOLVIZ_DATA, or download it on the page Train."
+        )
 
 
 def _in_words(names: list[str], found: Disagreement) -> str:
