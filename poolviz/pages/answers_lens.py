@@ -12,11 +12,13 @@ from torch import Tensor
 
 from poolviz.charts.answers import Answer, answers_payload
 from poolviz.charts.compare import Setting
+from poolviz.charts.handout import Block
 from poolviz.inputs import features, images
 from poolviz.inputs.images import InputError, Picture
 from poolviz.pages import link
 from poolviz.pages.choose_input import drawing_pad, trained_networks
 from poolviz.pages.components import mount_answers
+from poolviz.pages.handout import component
 from poolviz.pages.parameters import bounds
 from poolviz.pages.show import plain
 from poolviz.pages.train_parameters import TASK_NAMES
@@ -32,16 +34,17 @@ NAMES = {name: pooling.label for name, pooling in POOLINGS.items()} | {"none": "
 Network = tuple[str, Run, RunConfig]  # its name among those that are asked
 
 
-def answers_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> None:
-    """Every network of one task reads the picture, or what is drawn here and now."""
+def answers_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> list[Block]:
+    """Every network of one task reads the picture, or what is drawn here and now. What a handout shows of it."""
     if st.session_state["input"] == "drawing":
         _drawing_section()
-        return
+        return []
     if asked := _choose_networks():
         if st.button("Draw a digit", on_click=_begin_to_draw, icon=":material/draw:"):
             st.rerun()  # the input is chosen outside of this fragment
         picture, key, _ = st.session_state["picture"]
-        _answers(asked, picture, native=OWN_TASK.get(key[0]) == asked[0][2].task)
+        return _answers(asked, picture, native=OWN_TASK.get(key[0]) == asked[0][2].task)
+    return []
 
 
 def _drawing_section() -> None:
@@ -100,7 +103,7 @@ def _wait_for_a_stroke(asked: list[Network]) -> None:
             continue
 
 
-def _answers(asked: list[Network], picture: Picture, native: bool) -> None:
+def _answers(asked: list[Network], picture: Picture, native: bool) -> list[Block]:
     """The networks' answers; a `native` picture is one of their own data set and is taken as it is."""
     task = asked[0][2].task
     plane = features.luminance(picture)
@@ -110,7 +113,7 @@ def _answers(asked: list[Network], picture: Picture, native: bool) -> None:
         image = image if native else networks.as_digit(image, networks.IMAGE_SIDES.get(task, 28))
     except ValueError as error:  # no ink
         st.info(plain(str(error)))
-        return
+        return []
     answers, faults = [], []
     for name, run, config in asked:
         try:
@@ -120,10 +123,13 @@ def _answers(asked: list[Network], picture: Picture, native: bool) -> None:
     for fault in faults:
         st.info(plain(fault))
     if not answers:
-        return
-    mount_answers(data=answers_payload(answers, CLASSES[task], st.session_state["palette"]), key="answers")
+        return []
+    data = answers_payload(answers, CLASSES[task], st.session_state["palette"])
+    mount_answers(data=data, key="answers")
     cut = "" if native else "The picture is cut to its ink, scaled and centred as the networks' own pictures are. "
-    st.caption(
+    note = (
         f"{cut}Maps: the channels with the greatest mean before the network's last pooling, the same channels after "
         "it, on one colour scale a network. Stochastic poolings take their expectation, as at test time."
     )
+    st.caption(note)
+    return [component("answers", data["verdict"], data), note]

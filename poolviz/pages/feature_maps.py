@@ -16,9 +16,11 @@ from poolviz.pages.components import mount_stage
 from poolviz.pages.downloads import stage_menu
 from poolviz.pages.facts import show_facts
 from poolviz.pages.foot import foot
-from poolviz.pages.frame import tell
+from poolviz.pages.frame import hand_out, tell
+from poolviz.pages.handout import HOVER, Handout, component
 from poolviz.pages.lenses import STAGE_LENSES
 from poolviz.pages.parameters import LENSES, PARAMS, bounds
+from poolviz.pages.share import view_link
 from poolviz.pages.show import plain
 
 # Visitors share the cores, and each script run is a new thread whose first parallel operation would start threads
@@ -76,20 +78,44 @@ def _explore(values: Tensor, channel: int, setting: Setting, title: str, palette
         stage = STAGE_LENSES[lens](stage, setting)
     below = lens not in STAGE_LENSES and lens != "outputs"
     cell = _mount(stage, telling, compact=below)
+    handout = _handout(stage, setting, cell)
+    hand_out(handout)
     with menu:
-        stage_menu(stage)
+        stage_menu(stage, [handout.file()])
     tell(lambda chosen: map_facts(stage, setting, chosen or cell))
     if below:
-        _section(lens, values, channel, setting, cell)
+        _section(lens, values, channel, setting, cell, handout)
     show_facts(stage, setting)
 
 
 @st.fragment
-def _section(lens: str, values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> None:
+def _section(
+    lens: str,
+    values: Tensor,
+    channel: int,
+    setting: Setting,
+    cell: tuple[int, int],
+    handout: Handout | None = None,
+) -> None:
     from poolviz.pages.sections import SECTIONS
 
-    SECTIONS[lens](values, channel, setting, cell)
+    blocks = SECTIONS[lens](values, channel, setting, cell)
+    if handout is not None:  # its menu stands outside of this fragment
+        handout.below, handout.link = blocks, view_link(link.address(PARAMS, PARAMS))
     link.save(PARAMS, PARAMS)
+
+
+def _handout(stage: Stage, setting: Setting, cell: tuple[int, int]) -> Handout:
+    """The stage in full as a file, also where the page shows it small."""
+    title, _, _ = stage.title.partition("\n")
+    return Handout(
+        title[0].upper() + title[1:],
+        setting.describe(),
+        str(setting.seed),
+        view_link(link.address(PARAMS, PARAMS)),
+        lambda: [HOVER, component("stage", stage.title, payload(stage, cell))],
+        setting.operators,
+    )
 
 
 def _mount(stage: Stage, telling: tuple[int, int], compact: bool) -> tuple[int, int]:

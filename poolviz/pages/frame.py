@@ -10,11 +10,13 @@ from typing import Any
 import streamlit as st
 
 from poolviz.pages import link, projector
+from poolviz.pages.handout import Handout
 from poolviz.pages.link import FRAME, Param
 from poolviz.pages.show import plain
 from poolviz.training.memory import few_arenas
 
 FACTS = "frame_facts"  # session key: what the page tells a lesson in this run
+HANDOUT = "frame_handout"  # session key: what the page shows in this run, as a handout
 ENTER = "frame_enter"  # session key: a lesson's step is to be shown: "show", or "then" after its answer
 FAULT = "frame_fault"  # session key: what was wrong with a lesson's address
 
@@ -47,11 +49,16 @@ def tell(facts: Callable[[tuple[int, int] | None], Any]) -> None:
     st.session_state[FACTS] = facts
 
 
+def hand_out(handout: Handout) -> None:
+    """A page says how what it shows is handed out, for the handout of a lesson."""
+    st.session_state[HANDOUT] = handout
+
+
 @contextmanager
 def frame(pages: Pages, current: Any) -> Iterator[None]:
     """What stands above a page: a lesson's step is drawn when the page has told what it shows."""
     _restore()
-    st.session_state[FACTS] = None
+    st.session_state[FACTS] = st.session_state[HANDOUT] = None
     if st.session_state["frame.lesson"]:
         _enter(pages, current)
     projector.style()
@@ -62,8 +69,8 @@ def frame(pages: Pages, current: Any) -> Iterator[None]:
         from poolviz.pages.lesson_panel import lesson_panel
 
         with panel:
-            lesson_panel(_name(current), st.session_state[FACTS])
-    st.session_state[FACTS] = None  # tensors of a page are not kept between runs
+            lesson_panel(_name(current), st.session_state[FACTS], st.session_state[HANDOUT])
+    st.session_state[FACTS] = st.session_state[HANDOUT] = None  # tensors of a page are not kept between runs
 
 
 def _name(page: Any) -> str:

@@ -7,11 +7,14 @@ from collections.abc import Callable
 import streamlit as st
 
 from poolviz.lessons import reading
-from poolviz.lessons.lesson import PLACE, Facts, Lesson, MissingFactError, Question, Step, filled
+from poolviz.lessons.lesson import Facts, Lesson, MissingFactError, Question, Step, filled
 from poolviz.pages.frame import ENTER, FAULT
+from poolviz.pages.handout import Handout, LessonHandout, Told, blank, tell_step
+from poolviz.pages.share import view_link
 from poolviz.pages.show import plain
 
 Tell = Callable[[tuple[int, int] | None], Facts]
+TOLD = "lesson_told"  # session key: by lesson and step, its texts with the figures of its own view, for a handout
 DRAFT = "lesson_draft"  # session key: the answer that is being thought about
 TITLES = {"feature-maps": "Feature maps", "sentences": "Sentences", "train": "Train", "compare": "Compare"}
 MINUTE = 60.0
@@ -59,15 +62,17 @@ def leave() -> None:
     st.session_state["frame.answers"] = {}
 
 
-def lesson_panel(page: str, tell: Tell | None) -> None:
-    """Draw the step; `tell` gives the page's facts and is None where the page shows nothing."""
+def lesson_panel(page: str, tell: Tell | None, handout: Handout | None) -> None:
+    """Draw the step; `tell` gives the page's facts, `handout` its view; None where the page shows nothing."""
     lesson, step = lesson_of(), step_of()
     if lesson is None or step is None:
         st.warning(f"No lesson is called {plain(str(st.session_state['frame.lesson']))}; the page Lessons lists them.")
         return
     with st.container(border=True, key="lesson"):
-        _head(lesson)
-        if step.show.page != page:
+        on_page = step.show.page == page
+        facts = tell(None) if tell and on_page else {}
+        _head(lesson, _lesson_handout(lesson, step, facts, handout if on_page else None, page))
+        if not on_page:
             st.markdown(f"This step is on the page {TITLES.get(step.show.page, 'that it names')}.")
             st.button("Go there", type="primary", on_click=go, args=(st.session_state["frame.step"],))
             return
@@ -75,24 +80,33 @@ def lesson_panel(page: str, tell: Tell | None) -> None:
             st.error(f"This step's view could not be set: {st.session_state[FAULT]}", icon=":material/error:")
         text, question = st.columns(2, gap="large") if step.question is not None else (st.container(), None)
         with text:
-            st.markdown(f"#### {plain(step.title)}\n{_text(step.text, tell)}")
+            st.markdown(f"#### {plain(step.title)}\n{_text(step.text, facts)}")
         if step.question is not None:
             with question:
                 _question(step, step.question, tell)
 
 
-def _text(text: str, tell: Tell | None) -> str:
+def _text(text: str, facts: Facts) -> str:
     try:
-        return filled(text, tell(None) if tell else {})
+        return filled(text, facts)
     except MissingFactError:
-        return PLACE.sub("…", text)
+        return blank(text)
 
 
-def _head(lesson: Lesson) -> None:
+def _head(lesson: Lesson, handout: LessonHandout) -> None:
     at, count = st.session_state["frame.step"], len(lesson.steps)
-    title, moves = st.columns([1, 1], vertical_alignment="center")
+    title, moves = st.columns([2, 3], vertical_alignment="center")
     title.progress(at / count, f"**{plain(lesson.title)}** · step {at} of {count}")
     with moves.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"):
+        st.download_button(
+            "Handout",
+            handout.html,
+            f"poolviz-{lesson.name}.html",
+            "text/html",
+            icon=":material/print:",
+            type="tertiary",
+            on_click="ignore",
+        )
         st.button("Leave", icon=":material/close:", type="tertiary", on_click=leave)
         st.button("Reset view", icon=":material/restart_alt:", type="tertiary", on_click=go, args=(at,))
         if at > 1:
@@ -102,6 +116,17 @@ def _head(lesson: Lesson) -> None:
             st.button("Next", icon=":material/arrow_forward:", type=kind, on_click=go, args=(at + 1,))
         else:
             st.button("End the lesson", icon=":material/flag:", on_click=leave)
+
+
+def _lesson_handout(lesson: Lesson, step: Step, facts: Facts, shown: Handout | None, page: str) -> LessonHandout:
+    """Everything that the file needs, gathered here: it is made outside of the session."""
+    at, numbers = st.session_state["frame.step"], range(1, len(lesson.steps) + 1)
+    known = st.session_state.setdefault(TOLD, {})
+    answered = at in st.session_state["frame.answers"]
+    known[lesson.name, at] = tell_step(step, facts, answered, known.get((lesson.name, at), Told()))
+    told = {number: known[lesson.name, number] for number in numbers if (lesson.name, number) in known}
+    links = [view_link({"lesson": lesson.name, "step": str(number)}, page) for number in numbers]
+    return LessonHandout(lesson, told, links, at, shown)
 
 
 def _question(step: Step, question: Question, tell: Tell | None) -> None:

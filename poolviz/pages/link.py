@@ -271,16 +271,22 @@ def tell_notices(holder: Any) -> None:
         holder.warning(f"Parts of this link could not be used as they are:{told}", icon=":material/link_off:")
 
 
-def save(params: dict[str, Param], names: Iterable[str]) -> None:
-    """Write the values of `names`, and the frame's, that differ from their default to the address, and nothing else."""
-    params = params | FRAME
+def address(params: Mapping[str, Param], names: Iterable[str]) -> dict[str, str]:
+    """What the address holds of `names`: the values that differ from their default."""
     wanted = {}
-    for name in (*names, *FRAME):
+    for name in names:
         value = st.session_state.get(name, params[name].default)
         if value is not None and value not in (params[name].default, st.session_state.get(f"{name} usual")):
             shown = params[name].show(value)
             if len(shown) <= LONGEST_KEPT:
                 wanted[_in_address(name)] = shown
+    return wanted
+
+
+def save(params: dict[str, Param], names: Iterable[str]) -> None:
+    """Write the values of `names`, and the frame's, that differ from their default to the address, and nothing else."""
+    params = params | FRAME
+    wanted = address(params, (*names, *FRAME))
     if wanted != st.query_params.to_dict():
         st.query_params.from_dict(wanted)
     values = {name: copy(st.session_state.get(name)) for name in params}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import streamlit as st
@@ -41,7 +42,13 @@ def _share() -> None:
     st.caption("The link holds everything that is chosen, the seed too. A picture that was uploaded is not part of it.")
 
 
-def addresses(url: str, query: dict[str, str]) -> tuple[str, str]:
+def view_link(query: Mapping[str, str], without: str = "") -> str:
+    """The link to the current page with this query, as other machines have it; `without` the page's own name."""
+    own, others = addresses((st.context.url or "").removesuffix(without), query)
+    return others or own
+
+
+def addresses(url: str, query: Mapping[str, str]) -> tuple[str, str]:
     """The link as this browser has it, and as other machines would; the second is empty where it is the same."""
     parts = urlsplit(url)
     parts = parts._replace(path=parts.path or "/")

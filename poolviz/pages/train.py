@@ -11,20 +11,23 @@ from typing import Any
 import streamlit as st
 
 from poolviz.charts.figure import Figure, numbers, picture
+from poolviz.charts.handout import Table
 from poolviz.inputs.picture import InputError
 from poolviz.lessons.facts import training_facts
 from poolviz.pages import guard, link
 from poolviz.pages.choose_run import choose_runs, differing
 from poolviz.pages.downloads import download_menu
 from poolviz.pages.foot import foot
-from poolviz.pages.frame import tell
+from poolviz.pages.frame import hand_out, tell
+from poolviz.pages.handout import Handout
 from poolviz.pages.run_list import run_list
+from poolviz.pages.share import view_link
 from poolviz.pages.show import plain
 from poolviz.pages.train_parameters import PARAMS, TASK_NAMES, key
 from poolviz.pages.watch import in_words, visitor, watch
 from poolviz.pooling import POOLINGS
 from poolviz.runs import jobs, store
-from poolviz.runs.summary import standing
+from poolviz.runs.summary import changed, standing
 from poolviz.training.config import RunConfig
 from poolviz.training.fetch import at_hand
 from poolviz.training.plan import decisive, seconds
@@ -194,9 +197,30 @@ def _are_underway(configs: list[RunConfig]) -> bool:
 
 def _save_menu(figures: list[Figure], runs: list[store.Run]) -> None:
     title = "poolviz: " + ", ".join(run.name for run in runs)
+    handout = _handout(figures, runs)
+    hand_out(handout)
     left, _ = st.columns([1, 4])
     with left:
-        download_menu(lambda kind: picture(figures, title, kind), lambda: numbers(figures, title).encode())
+        download_menu(
+            lambda kind: picture(figures, title, kind),
+            lambda: numbers(figures, title).encode(),
+            [handout.file()],
+        )
+
+
+def _handout(figures: list[Figure], runs: list[store.Run]) -> Handout:
+    """The curves as a file, with the runs' settings."""
+    named = {run.name: stand.config for run in runs if (stand := standing(run))}  # a damaged run has none
+    rows = [{"run": name, "pooling": config.pooling, **changed(config)} for name, config in named.items()]
+    configs = named.values()
+    return Handout(
+        ", ".join(dict.fromkeys(TASK_NAMES[config.task] for config in configs)),
+        "The same start, the same batches, one difference: the pooling.",
+        ", ".join(dict.fromkeys(str(config.seed) for config in configs)),
+        view_link(link.address(PARAMS, differing())),
+        lambda: [*figures, Table("The runs", rows)],
+        [name for name in dict.fromkeys(config.pooling for config in configs) if name in POOLINGS],
+    )
 
 
 def _watched() -> list[store.Run]:
