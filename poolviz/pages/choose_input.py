@@ -72,7 +72,7 @@ def choose_picture() -> tuple[Picture, tuple, str]:
         st.caption(f"Still showing: {plain(chosen[2])}.")
     st.session_state["picture"] = chosen
     if len(chosen[0].pixels) == 3:
-        st.image(chosen[0].pixels.permute(1, 2, 0).numpy(), width=112, caption="original")
+        st.image(chosen[0].pixels.permute(1, 2, 0).numpy(), width=112, caption="original", alt=chosen[2])
     if chosen[0].note:
         st.caption(plain(chosen[0].note))
     return chosen

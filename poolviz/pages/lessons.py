@@ -7,6 +7,7 @@ import streamlit as st
 from poolviz.charts.entries import counted
 from poolviz.pages import link
 from poolviz.pages.lesson_panel import begin, leave, lessons
+from poolviz.pages.projector import projector_button
 from poolviz.pages.show import plain
 
 
@@ -40,4 +41,5 @@ def page() -> None:
         st.warning(plain(fault), icon=":material/error:")
     if current:
         st.button("Leave the lesson", type="tertiary", on_click=leave)
+    projector_button()  # this page has no sidebar
     link.save({}, ())

@@ -10,13 +10,23 @@ ON, CONTROLS = "frame.projector", "frame.controls"  # session keys
 # 1440 pixels as it has beside its sidebar otherwise. The whole main part is enlarged, so that what was laid out to fit
 # fits; outlines grow with it.
 ZOOM = 1.4
-ALWAYS = ".stMainBlockContainer { padding-top: 4.5rem; }"
+ALWAYS = """
+.stMainBlockContainer { padding-top: 4.5rem; }
+/* Streamlit writes the accent itself on tints of it, where the dark theme's is too dark: there the links' blue. */
+[data-testid='stButtonGroup'] :is([aria-checked='true'], [aria-pressed='true']) p,
+[data-testid='stSliderThumbValue'] p {
+  color: light-dark(#0b5cad, #8cc4f7);
+}
+"""
 NO_SIDEBAR = "[data-testid='stSidebar'], [data-testid='stExpandSidebarButton'] { display: none !important; }"
 LARGE = f"""
 .stMain {{ zoom: {ZOOM}; }}
 .stMainBlockContainer {{ padding: 3.6rem 1.6rem 2rem; }}
-/* Streamlit gives a chart the width that it measures on the screen, which is then enlarged: here it measures less. */
-[data-testid='stFullScreenFrame']:has([data-testid='stVegaLiteChart']) {{ width: calc(100% / {ZOOM}) !important; }}
+/* Streamlit gives charts and tables the width that it measures on the screen, which is then enlarged: here it
+measures less. */
+[data-testid='stFullScreenFrame']:has([data-testid='stVegaLiteChart'], [data-testid='stDataFrame']) {{
+  width: calc(100% / {ZOOM}) !important;
+}}
 [data-testid='stTopNavLinkContainer'] {{ font-size: 1.15rem; }}
 """
 

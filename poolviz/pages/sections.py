@@ -161,7 +161,7 @@ def repeat_section(values: Tensor, channel: int, setting: Setting, cell: tuple[i
         ]
         with st.container(horizontal=True):
             for each in row:
-                st.image(each.url, width=150, caption=each.caption)
+                st.image(each.url, width=150, caption=each.caption, alt=f"{POOLINGS[name].label}, {each.caption}")
         blocks += [f"{POOLINGS[name].label}: {sizes}", Pictures(row)]
     if any(len(maps) <= times for maps in series.values()):
         st.caption("A row stops where the window no longer fits into the map.")

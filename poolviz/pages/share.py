@@ -38,7 +38,7 @@ def _share() -> None:
     if len(others or own) > LONGEST_CODE:
         st.info("This link is too long for a code that can be read from a seat: a drawing or a text is part of it.")
     else:
-        st.image(qr_code(others or own), width=400)
+        st.image(qr_code(others or own), width=400, alt="The link as a QR code")
     st.caption("The link holds everything that is chosen, the seed too. A picture that was uploaded is not part of it.")
 
 

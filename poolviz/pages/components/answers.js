@@ -17,6 +17,7 @@ function percent(share) {
 function drawBars(card, classes) {
   const bars = make("div", "bars");
   bars.setAttribute("role", "img");
+  bars.tabIndex = 0;
   bars.setAttribute("aria-label", classes.map((label, i) => `${label}: ${percent(card.shares[i])}`).join(", "));
   classes.forEach((label, i) => {
     const bar = make("i");
@@ -33,7 +34,7 @@ function drawMaps(card) {
   const ramp = buildRamp(card.ramp);
   const sides = [["before", card.before], ...(card.pools ? [["after", card.after]] : [])];
   const levels = sides.map(([, strip]) => decodeBytes(strip.levels));
-  const label = ([when, { height, width }]) => make("span", "side", when, make("br"), `${height} × ${width}`);
+  const label = ([when, { height, width }]) => make("span", "side", when, make("br"), `${height} × ${width}`, make("br"), `≤ ${formatNumber(card.high)}`);
   const columns = make("div", "maps", make("div", "", make("span", "number", "channel"), ...sides.map(label)));
   card.channels.forEach((channel, i) => {
     const canvases = sides.map(([when, { height, width }], side) => {
