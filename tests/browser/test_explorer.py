@@ -26,7 +26,7 @@ def png(width=20, height=12, mode="RGB", colour=(200, 30, 30)):
 def give(tab, name, data):
     field = tab.page.locator("input[type=file]")
     field.set_input_files({"name": name, "mimeType": "image/png", "buffer": data})
-    tab.page.wait_for_timeout(600)
+    tab.page.locator(f".stage[aria-label*='{name}'], [role=alert]").first.wait_for()
     tab.idle()
 
 
