@@ -31,7 +31,9 @@ def give(tab, name, data):
 
 
 def remove(tab):
-    tab.page.get_by_test_id("stFileChipDeleteBtn").get_by_role("button").click()
+    chip = tab.page.get_by_test_id("stFileChipDeleteBtn")
+    chip.get_by_role("button").click()
+    chip.wait_for(state="detached")
     tab.idle()
 
 
