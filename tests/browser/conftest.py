@@ -15,11 +15,10 @@ FLAGS = [
     "--disable-sync",
 ]
 
-# No script has run for a quarter of a second, as the app itself tells.
+# No script has run for a quarter of a second, as the app itself tells; counted from when one begins to ask.
 QUIET = """() => {
     const now = performance.now(), app = document.querySelector('[data-testid="stApp"]');
-    if (app?.dataset.testScriptState !== "notRunning") window.lastBusy = now;
-    window.lastBusy ??= now;
+    if (app?.dataset.testScriptState !== "notRunning" || !window.lastBusy) window.lastBusy = now;
     return now - window.lastBusy > 250;
 }"""
 
@@ -86,6 +85,7 @@ class Tab:
 
     def idle(self):
         """Until the script has finished and the last frame is drawn."""
+        self.page.evaluate("window.lastBusy = performance.now()")
         self.page.wait_for_function(QUIET)
 
     def then(self, action, address):

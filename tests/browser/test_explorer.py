@@ -26,12 +26,14 @@ def png(width=20, height=12, mode="RGB", colour=(200, 30, 30)):
 def give(tab, name, data):
     field = tab.page.locator("input[type=file]")
     field.set_input_files({"name": name, "mimeType": "image/png", "buffer": data})
-    tab.page.wait_for_timeout(600)
+    tab.page.locator(f".stage[aria-label*='{name}'], [role=alert]").first.wait_for()
     tab.idle()
 
 
 def remove(tab):
-    tab.page.get_by_test_id("stFileChipDeleteBtn").get_by_role("button").click()
+    chip = tab.page.get_by_test_id("stFileChipDeleteBtn")
+    chip.get_by_role("button").click()
+    chip.wait_for(state="detached")
     tab.idle()
 
 
