@@ -314,6 +314,7 @@ def test_one_seed_alone_has_no_spread_and_that_is_told():
     app = opened(task="digits")
     assert cell(app, "Max", "Test error (%)") == "5.00" and "One run alone: Max" in texts(app)
     assert {row["basis"] for row in charts(app)[1]["rows"]} == {"one seed, no interval"}
+    assert "One seed gives no interval." in texts(app) and "Of twenty" not in texts(app)
 
 
 def test_only_what_differs_in_settings_is_listed():

@@ -135,7 +135,8 @@ def top_of(datasets: dict[str, Rows], measure: str, log: bool) -> float:
     rest = [row for name in ("train", "validation", "reported") for row in datasets[name] if row not in first]
     if not first or not rest:
         return 0.0
-    top = ROOM_ABOVE * max(_extent(row)[1] for row in rest)
+    # in two figures, so that a chart whose run goes on keeps its spec
+    top = float(f"{ROOM_ABOVE * max(_extent(row)[1] for row in rest):.2g}")
     return top if max(row["y"] for row in first) > 2 * top else 0.0
 
 

@@ -39,7 +39,9 @@ def leaderboard(selection: Selection) -> list[Figure]:
         baseline = choose_group("Baseline", "baseline", selection.completed, selection)
     distances = distances_of(selection, measure, baseline)
     if said := baseline and answer(distances, selection.name_of(baseline), measure.label, measure.better):
-        st.markdown(f"**{plain(said)}** Of twenty such intervals one is expected to miss.")
+        has_interval = any(row.low is not None for row in distances)
+        more = "Of twenty such intervals one is expected to miss." if has_interval else "One seed gives no interval."
+        st.markdown(f"**{plain(said)}** {more}")
     figures = board_figures(selection, measure, baseline)
     for figure in figures:
         show_figure(figure)
