@@ -31,15 +31,21 @@ def lessons() -> None:
     page()
 
 
+def feature_maps_by_name() -> None:
+    """The first page has the bare address; whoever types its name is led there."""
+    st.switch_page(pages["feature-maps"], query_params=st.query_params.to_dict())
+
+
 pages = {
     "feature-maps": st.Page(
-        feature_maps.page, title="Feature maps", icon=":material/grid_on:", url_path="feature-maps", default=True
+        feature_maps.page, title="Feature maps", icon=":material/grid_on:", url_path="explorer", default=True
     ),
     "sentences": st.Page(sentences.page, title="Sentences", icon=":material/notes:", url_path="sentences"),
     "train": st.Page(train, title="Train", icon=":material/trending_down:", url_path="train"),
     "compare": st.Page(compare, title="Compare", icon=":material/leaderboard:", url_path="compare"),
     "lessons": st.Page(lessons, title="Lessons", icon=":material/school:", url_path="lessons"),
 }
-page = st.navigation(list(pages.values()), position="top")
+by_name = st.Page(feature_maps_by_name, url_path="feature-maps", visibility="hidden")
+page = st.navigation([*pages.values(), by_name], position="top")
 with frame(pages, page):
     page.run()
