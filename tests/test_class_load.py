@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import random
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,12 @@ def small(tmp_path_factory):
     started.server.stop()
 
 
+def run(doing):
+    """`asyncio.run` in a thread of its own: Playwright's loop runs in the main one when browser tests came before."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, doing).result()
+
+
 def visit(url, task, doing, patience=20.0):
     """Open the small page for a task and let `doing(visitor)` happen; the visitor."""
 
@@ -107,7 +114,7 @@ def visit(url, task, doing, patience=20.0):
             await visitor.close()
         return visitor
 
-    return asyncio.run(whole())
+    return run(whole())
 
 
 async def nothing(visitor):
@@ -246,7 +253,7 @@ def test_a_box_without_a_choice_can_get_any():
 
 def lesson(script, url, *tasks, clients=3, seconds=1.5, **more):
     pages = {task or "page": script.Page("", lambda number, task=task: {"task": task}) for task in tasks}
-    return asyncio.run(script.hold(url, pages, clients, seconds, think=QUICK, **more))
+    return run(script.hold(url, pages, clients, seconds, think=QUICK, **more))
 
 
 def test_a_class_is_measured(script, small, capsys):
@@ -302,7 +309,7 @@ def test_a_server_that_dies_is_told_by_every_student(script, tmp_path):
         small.server.process.send_signal(signal.SIGKILL)
         return await going
 
-    measured = asyncio.run(whole())
+    measured = run(whole())
     small.server.process.wait(20)
     assert all(student.lost.startswith("disconnected: ") for student in measured.students)
     assert all(student.changes for student in measured.students)  # from before
@@ -400,7 +407,7 @@ def test_a_small_class_on_the_app_while_it_trains(script, capsys):
         url = own.wait()
         training = script.Training(url, own.runs)
         beside = {"load": own.load, "training": training}
-        measured = asyncio.run(script.hold(url, pages, 4, 6.0, think=(0.5, 1.0), **beside))
+        measured = run(script.hold(url, pages, 4, 6.0, think=(0.5, 1.0), **beside))
         helpers = set(psutil.Process().children(recursive=True)) - before
     assert [student.errors for student in measured.students] == [[]] * 4
     assert all(student.changes for student in measured.students)

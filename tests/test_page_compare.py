@@ -484,6 +484,7 @@ def test_the_report_shows_the_measure_and_the_baseline_of_the_page(monkeypatch, 
     files = saved(monkeypatch, measure="train_time", baseline=identity("average", task="mnist"))
     text = files["Report (HTML)"]().decode()
     assert "Training time an epoch: difference to Average" in text and "difference to Max" not in text
+    assert "Training time an epoch against Average. " in text and "equal over all seeds give no" in text
 
 
 def test_a_live_run_alone_and_before_its_first_line_breaks_nothing(monkeypatch):

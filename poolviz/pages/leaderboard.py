@@ -38,11 +38,9 @@ def leaderboard(selection: Selection) -> list[Figure]:
         measure = MEASURES[choose_measure("Measure", "measure", known, first_measure(selection, known))]
         baseline = choose_group("Baseline", "baseline", selection.completed, selection)
     distances = distances_of(selection, measure, baseline)
-    if said := baseline and answer(distances, selection.name_of(baseline), measure.label, measure.better):
-        has_interval = any(row.low is not None for row in distances)
-        more = "Of twenty such intervals one is expected to miss." if has_interval else "One seed gives no interval."
-        st.markdown(f"**{plain(said)}** {more}")
-    figures = board_figures(selection, measure, baseline)
+    if said := answer_of(selection, measure, baseline, distances):
+        st.markdown(f"**{plain(said)}** {confidence(distances)}")
+    figures = board_figures(selection, measure, baseline, distances)
     for figure in figures:
         show_figure(figure)
     _comparability(selection, baseline, measure)
@@ -51,7 +49,9 @@ def leaderboard(selection: Selection) -> list[Figure]:
     return figures
 
 
-def board_figures(selection: Selection, measure: Measure, baseline: Group | None) -> list[Figure]:
+def board_figures(
+    selection: Selection, measure: Measure, baseline: Group | None, distances: list[Apart]
+) -> list[Figure]:
     """The groups on a measure, and their distances from the baseline where there is another group."""
     shown = baseline.spread(measure.name) if baseline else None
     line = (selection.name_of(baseline), shown.mean * measure.scale) if baseline and shown else None
@@ -69,11 +69,25 @@ def board_figures(selection: Selection, measure: Measure, baseline: Group | None
             line,
         )
     ]
-    distances = distances_of(selection, measure, baseline)
     if distances and baseline:
         name = selection.name_of(baseline)
         figures.append(differences_figure(distances, name, measure.label, measure.unit, measure.better))
     return figures
+
+
+def answer_of(selection: Selection, measure: Measure, baseline: Group | None, distances: list[Apart]) -> str:
+    """What the distances say, in a sentence; empty without a baseline or others."""
+    if baseline is None:
+        return ""
+    return answer(distances, selection.name_of(baseline), measure.label, measure.better)
+
+
+def confidence(distances: list[Apart]) -> str:
+    """How far the answer can be trusted."""
+    if any(row.low is not None for row in distances):
+        return "Of twenty such intervals one is expected to miss."
+    equal = any(row.n > 1 for row in distances)
+    return "Runs that are equal over all seeds give no interval." if equal else "One seed gives no interval."
 
 
 def distances_of(selection: Selection, measure: Measure, baseline: Group | None) -> list[Apart]:

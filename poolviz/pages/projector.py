@@ -12,6 +12,8 @@ ON, CONTROLS = "frame.projector", "frame.controls"  # session keys
 ZOOM = 1.4
 ALWAYS = """
 .stMainBlockContainer { padding-top: 4.5rem; }
+/* At the top a toast would lie over the button that was just pressed, and stay there as long as the pointer does. */
+.stToastContainer { top: auto !important; bottom: 1rem; }
 /* Streamlit writes the accent itself on tints of it, where the dark theme's is too dark: there the links' blue. */
 [data-testid='stButtonGroup'] :is([aria-checked='true'], [aria-pressed='true']) p,
 [data-testid='stSliderThumbValue'] p {

@@ -9,7 +9,10 @@ from poolviz.pages.claims import part_rows
 from poolviz.pages.compare_charts import curves_of, tradeoff_of
 from poolviz.pages.compare_errors import classes_of
 from poolviz.pages.leaderboard import (
+    answer_of,
     board_figures,
+    confidence,
+    distances_of,
     known_measures,
     reported_table,
     table,
@@ -41,9 +44,12 @@ def report_file(selection: Selection, measure: Measure | None, baseline: Group |
 def _board(selection: Selection, measure: Measure, baseline: Group | None) -> Section:
     results = [result for each in selection.groups for result in each.results]
     told = f"{counted(len(results), 'run')} in {counted(len(selection.groups), 'group')}"
+    distances = distances_of(selection, measure, baseline)
+    said = answer_of(selection, measure, baseline, distances)
     blocks = [
         f"{told}; training examples: {size_name(size(results[0]))}." if results else f"{told}.",
-        *board_figures(selection, measure, baseline),
+        *([f"{said} {confidence(distances)}"] if said else []),
+        *board_figures(selection, measure, baseline, distances),
         Table(SPREADS, turned(table(selection))),
     ]
     if selection.reported:
