@@ -96,10 +96,10 @@ def small(tmp_path_factory):
     started.server.stop()
 
 
-def run(doing):
-    """`asyncio.run` in a thread of its own: Playwright's loop runs in the main one when browser tests came before."""
+def aside(function, argument):
+    """Call it in a thread of its own: when browser tests came before, Playwright's loop runs in this one."""
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, doing).result()
+        return pool.submit(function, argument).result()
 
 
 def visit(url, task, doing, patience=20.0):
@@ -114,7 +114,7 @@ def visit(url, task, doing, patience=20.0):
             await visitor.close()
         return visitor
 
-    return run(whole())
+    return aside(asyncio.run, whole())
 
 
 async def nothing(visitor):
@@ -253,7 +253,7 @@ def test_a_box_without_a_choice_can_get_any():
 
 def lesson(script, url, *tasks, clients=3, seconds=1.5, **more):
     pages = {task or "page": script.Page("", lambda number, task=task: {"task": task}) for task in tasks}
-    return run(script.hold(url, pages, clients, seconds, think=QUICK, **more))
+    return aside(asyncio.run, script.hold(url, pages, clients, seconds, think=QUICK, **more))
 
 
 def test_a_class_is_measured(script, small, capsys):
@@ -309,20 +309,20 @@ def test_a_server_that_dies_is_told_by_every_student(script, tmp_path):
         small.server.process.send_signal(signal.SIGKILL)
         return await going
 
-    measured = run(whole())
+    measured = aside(asyncio.run, whole())
     small.server.process.wait(20)
     assert all(student.lost.startswith("disconnected: ") for student in measured.students)
     assert all(student.changes for student in measured.students)  # from before
 
 
 def test_where_nothing_answers_it_says_so(script, tmp_path, capsys):
-    assert script.main(["--url", "http://127.0.0.1:9", "--clients", "3", "--seconds", "6"]) == 1
+    assert aside(script.main, ["--url", "http://127.0.0.1:9", "--clients", "3", "--seconds", "6"]) == 1
     assert "poolviz bench class: cannot connect" in capsys.readouterr().err
 
 
 def test_an_app_that_does_not_start_is_one_sentence(script, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(script, "Server", lambda log, **environment: Server(log, tmp_path / "none.py", **environment))
-    assert script.main(["--clients", "3", "--seconds", "6"]) == 1
+    assert aside(script.main, ["--clients", "3", "--seconds", "6"]) == 1
     told = capsys.readouterr().err
     assert told.startswith("poolviz bench class: the app did not start; its last line was: ") and "none.py" in told
     assert told.count("\n") == 1
@@ -407,7 +407,7 @@ def test_a_small_class_on_the_app_while_it_trains(script, capsys):
         url = own.wait()
         training = script.Training(url, own.runs)
         beside = {"load": own.load, "training": training}
-        measured = run(script.hold(url, pages, 4, 6.0, think=(0.5, 1.0), **beside))
+        measured = aside(asyncio.run, script.hold(url, pages, 4, 6.0, think=(0.5, 1.0), **beside))
         helpers = set(psutil.Process().children(recursive=True)) - before
     assert [student.errors for student in measured.students] == [[]] * 4
     assert all(student.changes for student in measured.students)
