@@ -160,13 +160,22 @@ def test_a_choice_names_the_right_one():
     assert tell_step(asking("choice", options=options), FACTS, True, Told()).answer == "small"
 
 
+def test_the_view_after_an_answer_stands_among_the_answers():
+    lesson = Lesson("name", "title", "about", 1, (asking(answer="max.output"),))
+    shown = Handout("t", "The view itself.", "0", "", list)
+    for answered in (False, True):
+        page = LessonHandout(lesson, {}, [""], 1, answered, shown).html().decode()
+        assert page.count("The view itself.") == 1
+        assert (page.index("The view itself.") > page.index("<h2>Answers")) == answered
+
+
 def test_hostile_texts_of_a_lesson_stay_texts():
     options = (Option(NASTY, "max.output > 1"), Option("small", "max.output < 1"))
     steps = (asking("choice", options=options), asking(answer="max.output", unit=NASTY))
     lesson = Lesson("name", NASTY, NASTY, 1, steps)
     told = {1: tell_step(steps[0], FACTS, True, Told())}
     shown = Handout(NASTY, NASTY, NASTY, "javascript:alert(1)", lambda: [component("speech", NASTY, {"a": NASTY})])
-    page = LessonHandout(lesson, told, [NASTY, "javascript:alert(1)"], 1, shown).html().decode()
+    page = LessonHandout(lesson, told, [NASTY, "javascript:alert(1)"], 1, False, shown).html().decode()
     read = harmless(page)
     assert [attributes for tag, attributes in read.elements if tag == "a"] == []
     assert NASTY in read.of("h1")[0] and given(page)["speech"] == {"a": NASTY}

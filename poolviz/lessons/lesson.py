@@ -16,6 +16,7 @@ from typing import Any
 Fact = float | str
 Facts = Mapping[str, Callable[[], Fact]]  # computed when they are asked for
 
+PAGES = ("feature-maps", "sentences", "train", "compare")
 NAME = r"[a-z][a-z0-9-]*(?:\.[a-z0-9][a-z0-9-]*)+"
 PLACE = re.compile(rf"\{{({NAME})(?::(\.\d[feg%]|,\.0f))?\}}")  # {name} or {name:.2f} in a text
 PART = re.compile(rf"\s*({NAME})\s*(<=|>=|<|>|==|!=)\s*({NAME}|-?\d+(?:\.\d+)?|'[^']*')\s*")

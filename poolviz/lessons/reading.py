@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from poolviz.lessons.lesson import CONDITION, NAME, Address, Lesson, Option, Question, Step
+from poolviz.lessons.lesson import CONDITION, NAME, PAGES, Address, Lesson, Option, Question, Step
 
 SHIPPED = Path(__file__).parent / "files"
 SETTING = "POOLVIZ_LESSONS"  # a folder of the teacher's own
@@ -129,8 +129,10 @@ def _option(table: Any) -> Option:
 
 def _address(text: str) -> Address:
     parts = urlsplit(text)
-    if parts.scheme or parts.netloc or not FILE_NAME.fullmatch(parts.path):
-        raise ValueError(f"show = '{text}': a page and its address, such as feature-maps?operators=max.")
+    if parts.scheme or parts.netloc or parts.path not in PAGES:
+        raise ValueError(
+            f"show = '{text}': a page's address, as feature-maps?operators=max; pages are {', '.join(PAGES)}."
+        )
     return Address(parts.path, _query(parts.query, "show"))
 
 

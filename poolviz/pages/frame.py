@@ -9,6 +9,7 @@ from typing import Any
 
 import streamlit as st
 
+from poolviz.lessons.lesson import PAGES
 from poolviz.pages import link, projector
 from poolviz.pages.handout import Handout
 from poolviz.pages.link import FRAME, Param
@@ -17,7 +18,7 @@ from poolviz.training.memory import few_arenas
 
 FACTS = "frame_facts"  # session key: what the page tells a lesson in this run
 HANDOUT = "frame_handout"  # session key: what the page shows in this run, as a handout
-ENTER = "frame_enter"  # session key: a lesson's step is to be shown: "show", or "then" after its answer
+ENTER = "frame_enter"  # session key: a lesson's step is to be shown: "show", or "answered" after its prediction
 FAULT = "frame_fault"  # session key: what was wrong with a lesson's address
 
 # All that was loaded until now stays until the end: without this, each full collection looks through it again, for
@@ -40,7 +41,7 @@ def params_of(page: str) -> Mapping[str, Param]:
     elif page == "compare":
         from poolviz.pages.compare_parameters import PARAMS
     else:
-        raise ValueError(f"'{page}' is no page; known are feature-maps, sentences, train, compare.")
+        raise ValueError(f"'{page}' is no page; known are {', '.join(PAGES)}.")
     return PARAMS
 
 
@@ -101,7 +102,7 @@ def _enter(pages: Pages, current: Any) -> None:
     page, answered = step.show.page, st.session_state["frame.step"] in st.session_state["frame.answers"]
     try:
         params = params_of(page)
-        if how == "show":
+        if how == "show" or page != "train":  # a race that was begun before the prediction goes on
             link.apply(params, step.show.query)
         if answered and step.then is not None:
             link.apply(params, step.then, partly=True)

@@ -130,6 +130,7 @@ class LessonHandout:
     told: Mapping[int, Told]  # by the step's number
     links: Sequence[str]  # one a step
     number: int  # of the step on screen
+    answered: bool  # its question is: then its view holds the answer
     shown: Handout | None  # its view; None where the page shows nothing
 
     def html(self) -> bytes:
@@ -150,8 +151,8 @@ class LessonHandout:
             if step.question.options:
                 blocks.append(Choices([option.text for option in step.question.options]))
             blocks.append(Box(f"My prediction{unit}, and why:"))
-        if number == self.number and self.shown is not None:
-            blocks += [self.shown.settings, *self.shown.view(), *self.shown.below]
+        if not self.answered:
+            blocks += self._view(number)
         return Section(f"{number} · {step.title}", [*blocks, Link("On the server", self.links[number - 1])])
 
     def _answer(self, step: Step, number: int) -> list[Block]:
@@ -160,4 +161,11 @@ class LessonHandout:
         known = self.told.get(number, Told())
         right = [f"Right: {known.answer}"] if known.answer else []
         head = Prose(f"**{number} · {step.title}: {step.question.ask.strip()}**")
-        return [head, *right, Prose(known.reveal or blank(step.question.reveal))]
+        view = self._view(number) if self.answered else []
+        return [head, *right, Prose(known.reveal or blank(step.question.reveal)), *view]
+
+    def _view(self, number: int) -> list[Block]:
+        """What the page shows, if this is the step on screen."""
+        if number != self.number or self.shown is None:
+            return []
+        return [self.shown.settings, *self.shown.view(), *self.shown.below]

@@ -15,7 +15,7 @@ from poolviz.pages.show import plain
 
 Tell = Callable[[tuple[int, int] | None], Facts]
 TOLD = "lesson_told"  # session key: by lesson and step, its texts with the figures of its own view, for a handout
-DRAFT = "lesson_draft"  # session key: the answer that is being thought about
+JUDGED = "lesson_judged"  # session key: by lesson, step and prediction, whether it was right, and what was told
 TITLES = {"feature-maps": "Feature maps", "sentences": "Sentences", "train": "Train", "compare": "Compare"}
 MINUTE = 60.0
 
@@ -52,7 +52,6 @@ def go(step: int) -> None:
     """Show a step in its own view."""
     st.session_state["frame.step"] = step
     st.session_state[ENTER] = "show"
-    st.session_state.pop(DRAFT, None)
 
 
 def leave() -> None:
@@ -72,18 +71,18 @@ def lesson_panel(page: str, tell: Tell | None, handout: Handout | None) -> None:
         on_page = step.show.page == page
         facts = tell(None) if tell and on_page else {}
         _head(lesson, _lesson_handout(lesson, step, facts, handout if on_page else None, page))
+        if st.session_state.get(FAULT):
+            st.error(f"This step's view could not be set: {st.session_state[FAULT]}", icon=":material/error:")
         if not on_page:
             st.markdown(f"This step is on the page {TITLES.get(step.show.page, 'that it names')}.")
             st.button("Go there", type="primary", on_click=go, args=(st.session_state["frame.step"],))
             return
-        if st.session_state.get(FAULT):
-            st.error(f"This step's view could not be set: {st.session_state[FAULT]}", icon=":material/error:")
         text, question = st.columns(2, gap="large") if step.question is not None else (st.container(), None)
         with text:
             st.markdown(f"#### {plain(step.title)}\n{_text(step.text, facts)}")
         if step.question is not None:
             with question:
-                _question(step, step.question, tell)
+                _question(lesson, step, step.question, tell)
 
 
 def _text(text: str, facts: Facts) -> str:
@@ -95,8 +94,8 @@ def _text(text: str, facts: Facts) -> str:
 
 def _head(lesson: Lesson, handout: LessonHandout) -> None:
     at, count = st.session_state["frame.step"], len(lesson.steps)
-    title, moves = st.columns([2, 3], vertical_alignment="center")
-    title.progress(at / count, f"**{plain(lesson.title)}** · step {at} of {count}")
+    title, moves = st.columns([4, 7], vertical_alignment="center")
+    title.progress(at / count, f"**{plain(lesson.title)}** · {at} of {count}")
     with moves.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"):
         st.download_button(
             "Handout",
@@ -115,7 +114,7 @@ def _head(lesson: Lesson, handout: LessonHandout) -> None:
             kind = "secondary" if _open_question(lesson.steps[at - 1]) else "primary"
             st.button("Next", icon=":material/arrow_forward:", type=kind, on_click=go, args=(at + 1,))
         else:
-            st.button("End the lesson", icon=":material/flag:", on_click=leave)
+            st.button("End", icon=":material/flag:", on_click=leave, help="End the lesson; the page stays")
 
 
 def _lesson_handout(lesson: Lesson, step: Step, facts: Facts, shown: Handout | None, page: str) -> LessonHandout:
@@ -126,24 +125,21 @@ def _lesson_handout(lesson: Lesson, step: Step, facts: Facts, shown: Handout | N
     known[lesson.name, at] = tell_step(step, facts, answered, known.get((lesson.name, at), Told()))
     told = {number: known[lesson.name, number] for number in numbers if (lesson.name, number) in known}
     links = [view_link({"lesson": lesson.name, "step": str(number)}, page) for number in numbers]
-    return LessonHandout(lesson, told, links, at, shown)
+    return LessonHandout(lesson, told, links, at, answered, shown)
 
 
-def _question(step: Step, question: Question, tell: Tell | None) -> None:
+def _question(lesson: Lesson, step: Step, question: Question, tell: Tell | None) -> None:
     number = st.session_state["frame.step"]
     given = st.session_state["frame.answers"].get(number)
     st.markdown(f"**{question.ask.strip()}**")
     if given is None:
-        draft = _ask(question)
-        st.button(
-            "That is my prediction", type="primary", disabled=draft is None, on_click=_answer, args=(number, draft)
-        )
+        _ask(question, number, f"lesson_draft {lesson.name} {number}")
         return
     try:
-        facts = tell(_cell(given) if question.kind == "cell" else None) if tell else {}
-        right, told = question.is_right(given, facts), filled(question.reveal, facts)
-    except MissingFactError:
-        st.info(step.wait or "The page does not show what this asks for now: press *Reset view*.")
+        right, told = _judged((lesson.name, number, given), question, tell)
+    except MissingFactError as missing:
+        unknown = f"The page tells no {missing} now: press *Reset view*, or look for this name in the lesson's file."
+        st.info(step.wait or unknown)
     except ValueError:
         st.warning("This link holds an answer that is none. Predict anew.")
     else:
@@ -151,26 +147,42 @@ def _question(step: Step, question: Question, tell: Tell | None) -> None:
     st.button("Predict anew", type="tertiary", icon=":material/replay:", on_click=_forget, args=(number,))
 
 
-def _ask(question: Question) -> str | None:
-    """A widget; the answer as the address holds it, or None until there is one."""
-    label = {"label_visibility": "collapsed"}
-    if question.kind == "choice":
-        texts = [option.text for option in question.options]
-        chosen = st.radio(question.ask, range(len(texts)), None, texts.__getitem__, key=DRAFT, **label)
-        return None if chosen is None else str(chosen)
-    if question.kind == "number":
-        unit = f" ({question.unit})" if question.unit else ""
-        value = st.number_input(f"Your prediction{unit}", value=None, step=None, format="%g", width=220, key=DRAFT)
-        return None if value is None else f"{value:g}"
-    cell = st.session_state.get("cell")
-    st.caption(f"Click a cell of an output. Chosen: row {cell[0]}, column {cell[1]}." if cell else "Click a cell.")
-    return f"{cell[0]}-{cell[1]}" if cell else None
+def _judged(asked: tuple[str, int, str], question: Question, tell: Tell | None) -> tuple[bool, str]:
+    """Whether a prediction is right, and the reveal, by the view that it was about: it may be changed afterwards."""
+    known = st.session_state.setdefault(JUDGED, {})
+    if asked not in known:
+        given = asked[2]
+        facts = tell(_cell(given) if question.kind == "cell" else None) if tell else {}
+        known[asked] = question.is_right(given, facts), filled(question.reveal, facts)
+    return known[asked]
 
 
-def _answer(step: int, given: str) -> None:
+def _ask(question: Question, number: int, key: str) -> None:
+    """A form, so that what is typed counts when the button is pressed, without Enter before."""
+    with st.form(f"form of {key}", border=False):
+        if question.kind == "choice":
+            texts = [option.text for option in question.options]
+            numbers = range(len(texts))
+            st.radio(question.ask, numbers, None, texts.__getitem__, key=key, label_visibility="collapsed")
+        elif question.kind == "number":
+            unit = f" ({question.unit})" if question.unit else ""
+            st.number_input(f"Your prediction{unit}", value=None, step=None, format="%g", width=220, key=key)
+        elif cell := st.session_state.get("cell"):
+            st.caption(f"Click a cell of an output. Chosen: row {cell[0]}, column {cell[1]}.")
+        else:
+            st.caption("Click a cell of an output.")
+        arguments = (number, question.kind, key)
+        if st.form_submit_button("That is my prediction", type="primary", on_click=_answer, args=arguments):
+            st.caption("Predict first: " + ("type a number." if question.kind == "number" else "choose one."))
+
+
+def _answer(step: int, kind: str, key: str) -> None:
+    value = st.session_state.get("cell" if kind == "cell" else key)
+    if value is None:
+        return
+    given = f"{value[0]}-{value[1]}" if kind == "cell" else f"{value:g}"
     st.session_state["frame.answers"] = st.session_state["frame.answers"] | {step: given}
-    st.session_state[ENTER] = "then"
-    st.session_state.pop(DRAFT, None)
+    st.session_state[ENTER] = "answered"
 
 
 def _forget(step: int) -> None:

@@ -498,14 +498,13 @@ def begin(tab, title):
 
 def arrive(tab, step):
     """Until a step of the lesson is there."""
-    tab.page.locator(".st-key-lesson").get_by_text(f"· step {step} of").wait_for(timeout=30_000)
+    tab.page.locator(".st-key-lesson").get_by_text(f"· {step} of").wait_for(timeout=30_000)
     tab.rest()
 
 
 def predict(tab, number):
     """Write a number, press the button; what is told."""
     tab.page.get_by_role("spinbutton", name="Your prediction").fill(str(number))
-    tab.page.keyboard.press("Enter")
     return prediction(tab)
 
 
@@ -528,7 +527,7 @@ def test_every_lesson_goes_to_its_end_without_a_network(light, lesson):
         heading = light.page.locator(".st-key-lesson").get_by_role("heading", name=lesson.steps[step - 1].title)
         assert heading.is_visible()
         assert light.page.get_by_role("alert").count() == 0
-    light.click("End the lesson")
+    light.click("End")
     assert light.page.locator(".st-key-lesson").count() == 0 and "lesson" not in light.page.url
     assert light.outside == []
 
@@ -536,6 +535,8 @@ def test_every_lesson_goes_to_its_end_without_a_network(light, lesson):
 def test_a_lesson_by_clicks_alone(light):
     page, panel = light.page, light.page.locator(".st-key-lesson")
     begin(light, "Why sample?")
+    light.click("That is my prediction")
+    assert panel.get_by_text("Predict first: type a number.").is_visible()
     assert predict(light, 50).startswith("Not quite. You said: 50 %.")
     light.click("Predict anew")
     assert predict(light, 75).startswith("Right: 75 %.")
@@ -556,6 +557,16 @@ def test_a_lesson_by_clicks_alone(light):
     assert "kernel" not in page.url and light.page.locator(".card.output").count() == 2
     assert predict(light, 2.5).startswith("Right: 2.5.")
     assert light.page.locator(".card.output").count() == 3  # the answer's own view
+    page.get_by_label("Kernel size", exact=True).fill("3")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("kernel=3"))
+    light.rest()
+    assert answer(light).startswith("Right: 2.5.")  # by the view that was asked about
+    light.click("Predict anew")
+    page.get_by_label("Kernel size", exact=True).fill("3")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("kernel=3"))
+    assert predict(light, 2.5).startswith("Right: 2.5.") and "kernel" not in page.url
     light.click("Next")
     light.click("Next")
     assert predict(light, 2).startswith("Not quite. You said: 2.")
