@@ -395,6 +395,45 @@ def test_a_drawing_is_pooled_and_kept():
     assert torch.equal(numbers(data(app)["input"]), truth)
 
 
+ONE = [255 if 4 <= r < 24 and 13 <= c < 16 else 0 for r in range(28) for c in range(28)]
+
+
+def test_networks_answer_a_drawing_and_the_link_gives_the_same_answers():
+    app = opened(input="drawing", lens="answers")
+    send(app, "poolviz_pad", levels=ONE)
+    shown = data(app, "poolviz_answers")
+    assert [card["name"] for card in shown["cards"]] == [
+        "Max",
+        "Average",
+        "Stochastic",
+        "Softmax-stochastic",
+        "No pooling",
+    ]
+    assert {card["answer"] for card in shown["cards"]} == {"1"} and said(app) == {}
+    assert data(opened(**app.query_params), "poolviz_answers") == shown
+    app.segmented_control(key="networks").set_value("digits").run()
+    assert len(data(healthy(app), "poolviz_answers")["cards"]) == 7
+    send(app, "poolviz_pad", levels=[0] * 784)
+    assert not protos(app, "poolviz_answers") and "digit" in one_sentence(app, "info")
+
+
+@pytest.mark.parametrize("levels", [[1, 2], "ink", [256] * 784, [None] * 784, {"0": 1}])
+def test_levels_that_are_no_drawing_are_a_sentence(levels):
+    app = opened(input="drawing", lens="answers")
+    send(app, "poolviz_pad", levels=levels)
+    healthy(app)
+    assert ["draw it again" in text for text in said(app)["error"]] == [True]
+    assert not protos(app, "poolviz_answers")
+
+
+def test_another_picture_is_answered_too_and_a_button_leads_to_the_pad():
+    app = opened(lens="answers", index="12")
+    assert data(app, "poolviz_answers")["cards"] and not protos(app, "poolviz_pad")
+    next(button for button in app.button if button.label == "Draw a digit").click()
+    healthy(app.run())
+    assert app.query_params == {"lens": "answers", "index": "12", "input": "drawing"} and protos(app, "poolviz_pad")
+
+
 def test_a_wiped_drawing_leaves_the_address():
     app = opened(input="drawing", drawing=images.drawing_to_text(bytes([255] * 784)))
     send(app, "poolviz_pad", levels=[0] * 784)
@@ -659,6 +698,9 @@ AWKWARD = {
 @pytest.mark.parametrize("lens", list(LENSES))
 def test_every_lens_in_every_situation(lens, situation):
     app = opened(**{**AWKWARD[situation], "lens": lens})
+    if lens == "answers" and situation == "blank drawing":  # the pad takes the stage's place
+        assert "digit" in one_sentence(app, "info") and not protos(app) and not protos(app, "poolviz_answers")
+        return
     shown = data(app)
     assert shown["compact"] == (lens in ("channels", "chance", "invariance", "repeat", "answers"))
     assert "error" not in said(app)

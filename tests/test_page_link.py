@@ -62,6 +62,7 @@ SAMPLES = {
     "draws": list(DRAW_COUNTS),
     "shift": [1, 4, 16],
     "times": [1, 4, 8],
+    "networks": ["digits", "mnist", "fashion-mnist"],
     "palette": ["viridis", "cividis", "grey"],
 }
 BAD = {
@@ -96,6 +97,7 @@ BAD = {
     "draws": ["2", "1000000000"],
     "shift": ["0", "17"],
     "times": ["0", "9"],
+    "networks": ["cola", "MNIST", ""],
     "palette": ["jet"],
 }
 
@@ -164,7 +166,7 @@ WIDGETS = {
     "slider": ["shift", "times"],
     "toggle": ["relu", "ceil", "countpad"],
     "multiselect": ["operators"],
-    "segmented_control": ["mode", "lens", "palette"],
+    "segmented_control": ["mode", "lens", "palette", "networks"],
 }
 STATES = [
     {"index": "12", "kernel": "3", "stride": "1", "padding": "1", "cell": "0,7"},
@@ -172,7 +174,7 @@ STATES = [
     {"map": "gabor", "relu": "no", "channel": "31", "operators": "lp,mixed", "p": "3", "mix": "0.3"},
     {"map": "edges", "channel": "7", "lens": "channels"},
     {"map": "trained", "trained": "digits-none-s0", "conv": "conv1", "channel": "7"},
-    {"lens": "answers", "index": "12"},
+    {"lens": "answers", "index": "12", "networks": "digits"},
     {"operators": "stochastic,softmax-stochastic", "mode": "train", "seed": "77", "temperature": "0.03"},
     {"operators": "average,none", "padding": "1", "countpad": "yes", "ceil": "yes", "stride": "3"},
     {"lens": "difference", "first": "average", "second": "stochastic", "cell": "3,3"},

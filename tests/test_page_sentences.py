@@ -779,7 +779,7 @@ def saved(monkeypatch):
     """What the page would give to keep: its picture and numbers."""
     files = {}
 
-    def keep(picture, table) -> None:
+    def keep(picture, table, more) -> None:
         files.update(picture=picture, table=table)
 
     monkeypatch.setattr(sentences_page, "download_menu", keep)

@@ -811,6 +811,15 @@ def test_a_cell_of_the_confusion_matrix_shows_its_examples():
     assert "surest mistakes" in texts(app)
 
 
+def test_a_confusion_is_chosen_without_a_pointer():
+    app = shown(a_run())
+    (choice,) = [box for box in app.selectbox if box.label == "Examples to show"]
+    assert choice.value is None and choice.options == ["3 taken for 1 (2)"]
+    choice.select("3 taken for 1 (2)")
+    healthy(app.run())
+    assert "2 examples of 3 taken for 1" in texts(app) and htmls(app).count("3 → 1") == 2
+
+
 def test_sentences_are_shown_as_they_are_and_judged():
     run = a_run(task="minimal-pairs", pooling="mean")
     app = shown(run)

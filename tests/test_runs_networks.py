@@ -3,16 +3,18 @@
 import json
 import os
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
+from scipy.ndimage import center_of_mass
 from torch import nn
 
 from poolviz.inputs import images
-from poolviz.pooling import POOLINGS
+from poolviz.pooling import POOLINGS, Pool2d, pool2d
 from poolviz.runs import store
-from poolviz.runs.networks import IMAGE_SIDES, LAYERS, LEAST_SIDE, at_hand, layer_map
+from poolviz.runs.networks import IMAGE_SIDES, LAYERS, LEAST_SIDE, as_digit, at_hand, layer_map, read
 from poolviz.runs.store import Run
 from poolviz.training.config import CLASSES, default_config
 from poolviz.training.models import build_model
@@ -72,6 +74,45 @@ def test_a_layer_is_that_of_a_plain_torch_network(runs, settings, poolings, laye
     found, wanted = layer_map(run, picture(), layer), plain(run, poolings)[layer]
     assert found.shape == wanted.shape and not found.requires_grad
     torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("pooling", [name for name, pooling in POOLINGS.items() if pooling.for_maps])
+def test_a_reading_is_what_hooks_see_in_the_networks_own_forward(runs, pooling, depth):
+    run = trained(runs, pooling=pooling, depth=depth)
+    model = build_model(run.config, 10, 28).eval()
+    model.load_state_dict(load_file(run.weights("best")))
+    seen = {}
+    *_, last = (part for part in model.modules() if isinstance(part, Pool2d))
+    last.register_forward_hook(lambda _, given, made: seen.update(before=given[0][0], after=made[0]))
+    with torch.no_grad():
+        logits = model(picture()[None, None])[0]
+    probabilities, before, after = read(run, picture())
+    assert torch.equal(before, seen["before"]) and torch.equal(after, seen["after"])
+    assert torch.equal(probabilities, logits.softmax(0))
+    assert before.std() > 0 and not before.requires_grad
+    assert torch.equal(after, pool2d(before[None], pooling, kernel_size=2, training=False)[0])
+
+
+@pytest.mark.parametrize("place", [(0, 0), (3, 9), (20, 14)])
+@pytest.mark.parametrize("size", [(8, 8), (8, 3), (4, 14)])
+def test_any_picture_takes_the_data_sets_form_wherever_its_ink_is(size, place):
+    """MNIST: within 20 x 20, centre of mass in the middle; the 8 x 8 digits fill their square."""
+    ink = torch.rand(size, generator=torch.Generator().manual_seed(2)) / 2 + 0.5
+    plane = torch.zeros(30, 40)
+    plane[place[0] : place[0] + size[0], place[1] : place[1] + size[1]] = ink
+    digit = as_digit(plane, 28)
+    rows, columns = (digit > 0).any(1).nonzero(), (digit > 0).any(0).nonzero()
+    assert max(rows[-1] - rows[0], columns[-1] - columns[0]) == 19
+    assert np.abs(np.array(center_of_mass(digit.numpy())) - 13.5).max() <= 0.5
+    small = as_digit(plane, 8)
+    assert small.shape == (8, 8) and (small > 0).sum() >= 8
+    assert torch.equal(digit, as_digit(ink, 28))
+
+
+def test_a_picture_without_ink_is_a_sentence():
+    with pytest.raises(ValueError, match="^There is nothing bright to read in this picture: .*[.]$"):
+        as_digit(torch.full((28, 28), 0.05), 28)
 
 
 def test_halves_are_read_as_whole_numbers(runs):

@@ -6,6 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from poolviz.pooling.poolings import POOLINGS
@@ -54,7 +55,7 @@ def test_a_network_is_loaded_as_it_was(made):
     real = PooledCNN(run.config, SIZE, 10).eval()
     real.load_state_dict(load_file(run.weights("best")))
     with torch.no_grad():
-        assert torch.equal(networks.answer(run, PLANE, native=True), real(PLANE[None, None]).softmax(-1)[0])
+        assert torch.equal(networks.read(run, PLANE)[0], real(PLANE[None, None]).softmax(-1)[0])
     assert not network.training and not any(value.requires_grad for value in network.parameters())
 
 
@@ -73,7 +74,7 @@ FAULTS = {
 @pytest.mark.parametrize("case", FAULTS)
 def test_weights_of_another_network_are_a_sentence(case, made):
     run = made(change=FAULTS[case])
-    for use in (lambda: networks.answer(run, PLANE, native=True), lambda: networks.layer_map(run, PLANE, "conv1")):
+    for use in (lambda: networks.read(run, PLANE)[0], lambda: networks.layer_map(run, PLANE, "conv1")):
         with pytest.raises(ValueError, match=r"The weights in a-run are damaged.*\.$"):
             use()
 
@@ -140,10 +141,48 @@ def test_bytes_of_loaded_networks_are_bounded(made, monkeypatch):
     assert networks.load(runs[3]) is not None and not networks._LOADED._known
 
 
+def windows(x):
+    """Cells (C, h, w, 4) of 2 x 2 windows of maps (C, H, W)."""
+    return x.unfold(1, 2, 2).unfold(2, 2, 2).flatten(3)
+
+
+def proportional(x):
+    """Zeiler and Fergus's expectation: sum of squares over sum, 0 where a window is empty."""
+    return (windows(x) ** 2).sum(-1) / windows(x).sum(-1).clamp(min=1e-30)
+
+
+TRUTH = {  # maps after pooling, by torch's own functions on maps before
+    "max": lambda x: F.max_pool2d(x, 2),
+    "average": lambda x: F.avg_pool2d(x, 2),
+    "mixed": lambda x: (F.max_pool2d(x, 2) + F.avg_pool2d(x, 2)) / 2,
+    "lp": lambda x: F.lp_pool2d(x, 2, 2),
+    "stochastic": proportional,
+    "softmax-stochastic": lambda x: (windows(x).softmax(-1) * windows(x)).sum(-1),
+    "none": lambda x: x,
+}
+
+
+@pytest.mark.parametrize("name", [f"mnist-{pooling}-s0" for pooling in ("max", "average", "stochastic")])
+def test_a_shipped_network_reads_a_one(name):
+    one = torch.zeros(28, 28)
+    one[4:24, 13:16] = 1
+    assert int(networks.read(Run(store.SHIPPED / name), one)[0].argmax()) == 1
+
+
+def test_what_a_shipped_networks_pooling_leaves_over_is_torchs():
+    runs = [run for run in networks.at_hand() if run.folder.parent == store.SHIPPED]
+    assert {run.config.pooling for run in runs} == set(TRUTH)
+    for run in runs:
+        side = networks.IMAGE_SIDES.get(run.config.task, 28)
+        plane = torch.rand(side, side, generator=torch.Generator().manual_seed(0))
+        _, before, after = networks.read(run, plane)
+        torch.testing.assert_close(after, TRUTH[run.config.pooling](before))
+
+
 def test_the_shipped_networks_answer():
     runs = [run for run in networks.at_hand() if run.folder.parent == store.SHIPPED]
     assert len(runs) >= 7
     for run in runs:
         side = networks.IMAGE_SIDES.get(run.config.task, 28)
         plane = torch.rand(side, side, generator=torch.Generator().manual_seed(0))
-        assert float(networks.answer(run, plane, native=True).sum()) == pytest.approx(1, abs=1e-5)
+        assert float(networks.read(run, plane)[0].sum()) == pytest.approx(1, abs=1e-5)

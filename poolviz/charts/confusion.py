@@ -76,8 +76,10 @@ def confusion_chart(classes: tuple[str, ...]) -> alt.LayerChart:
     )
     words = (
         base.transform_filter("datum.count > 0")
-        .mark_text(fontSize=alt.expr("datum.count > 999 ? 10 : 13"))
-        .encode(text="count:Q")
+        # four digits of a size that is read from the last row do not fit a cell
+        .transform_calculate(shown="datum.count > 999 ? format(datum.count / 1000, '.1f') + 'k' : datum.count + ''")
+        .mark_text(fontSize=13)
+        .encode(text=alt.Text("shown:N", title="count"))
     )
     # the cells keep their size, whatever room their names take
     return (cells + words).properties(width=side, height=side, autosize=alt.AutoSizeParams(type="pad"))

@@ -101,7 +101,7 @@ def matrix_chart(count: int) -> alt.LayerChart:
     )
     scale = alt.Scale(domain=[-1, 1], range=list(DIVERGING))
     squares = base.mark_rect().encode(color=alt.Color("cosine:Q", scale=scale, legend=None))
-    words = base.mark_text(fontSize=12).encode(
+    words = base.mark_text(fontSize=13).encode(
         text=alt.Text("cosine:Q", format=".2f"),
         color=alt.condition("abs(datum.cosine) > 0.6", alt.value("#ffffff"), alt.value("#111111")),
     )
@@ -129,7 +129,7 @@ def rank_chart(operators: tuple[str, ...], others: int) -> alt.LayerChart:
     lines = base.mark_line(strokeWidth=3, opacity=0.7).encode(color=colour)
     dots = base.mark_point(filled=True, size=520, opacity=1).encode(color=colour)
     numbers = base.mark_text(fontSize=14, fontWeight=600, color="#ffffff").encode(text="sentence:N")
-    values = base.mark_text(dy=23, fontSize=12).encode(text=alt.Text("cosine:Q", format=".2f"))
+    values = base.mark_text(dy=23, fontSize=13).encode(text=alt.Text("cosine:Q", format=".2f"))
     return alt.layer(lines, dots, numbers, values).properties(height=54 * others + 30)
 
 

@@ -10,7 +10,7 @@ import streamlit as st
 from poolviz.inputs import features, images, models
 from poolviz.inputs.features import FeatureMap
 from poolviz.inputs.images import InputError, Picture
-from poolviz.pages import link
+from poolviz.pages import guard, link
 from poolviz.pages.components import mount_pad
 from poolviz.pages.parameters import INPUTS, MAPS, SIZES, bounds
 from poolviz.pages.show import plain
@@ -72,7 +72,7 @@ def choose_picture() -> tuple[Picture, tuple, str]:
         st.caption(f"Still showing: {plain(chosen[2])}.")
     st.session_state["picture"] = chosen
     if len(chosen[0].pixels) == 3:
-        st.image(chosen[0].pixels.permute(1, 2, 0).numpy(), width=112, caption="original")
+        st.image(chosen[0].pixels.permute(1, 2, 0).numpy(), width=112, caption="original", alt=chosen[2])
     if chosen[0].note:
         st.caption(plain(chosen[0].note))
     return chosen
@@ -85,7 +85,9 @@ def _digit() -> tuple[Picture, tuple, str]:
 
 
 def _idx_picture(dataset: str, name: str) -> tuple[Picture, tuple, str]:
-    if images.mnist_root(dataset) is None and st.button("Download it", icon=":material/download:"):
+    label = "Download it"
+    missing = images.mnist_root(dataset) is None
+    if missing and guard.gate(label, "download") and st.button(label, icon=":material/download:"):
         with st.spinner("Downloading …"), DOWNLOADING:
             images.mnist(0, dataset, download=True)
     index = _index(10_000)
@@ -149,15 +151,26 @@ def _upload() -> tuple[Picture, tuple, str]:
 
 
 def _drawing() -> tuple[Picture, tuple, str]:
-    st.caption("Draw with the mouse, a pen or a finger.")
     shown = st.session_state["drawing"] or bytes(784)
-    result = mount_pad(data={"levels": list(shown)}, key="pad", on_levels_change=lambda: None)
+    if st.session_state["lens"] != "answers":  # which has the pad itself, larger, beside its answers
+        st.caption("Draw with the mouse, a pen or a finger.")
+        shown = drawing_pad("Draw")
+    return images.drawing(shown), ("drawing", shown), "a drawing, 28 × 28"
+
+
+def drawing_pad(hint: str) -> bytes:
+    """The pad and what is drawn on it: 28 x 28 levels 0..255; `hint` is read on an empty pad.
+
+    Raises InputError for levels that are no drawing.
+    """
+    shown = st.session_state["drawing"] or bytes(784)
+    result = mount_pad(data={"levels": list(shown), "hint": hint}, key="pad", on_levels_change=lambda: None)
     if result.levels is not None:
         images.drawing(result.levels)  # refuses what is no drawing, before it is kept
         # as the link carries it, so that whoever opens the link sees the same numbers
         shown = images.drawing_from_text(images.drawing_to_text(bytes(result.levels)))
         st.session_state["drawing"] = shown if any(shown) else None
-    return images.drawing(shown), ("drawing", shown), "a drawing, 28 × 28"
+    return shown
 
 
 def choose_map(picture: Picture, key: tuple) -> tuple[FeatureMap, str]:
@@ -241,7 +254,8 @@ def _network() -> tuple[str, str]:
     )
     if model not in here:
         st.info("The weights of this network are not on this machine; the image itself is shown.")
-        if st.button("Download the weights", icon=":material/download:"):
+        label = "Download the weights"
+        if guard.gate(label, "weights") and st.button(label, icon=":material/download:"):
             with st.spinner("Downloading …"), DOWNLOADING:
                 models.download(model)
             st.rerun()

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from poolviz.inputs.picture import InputError
+from poolviz.pages import guard
 from poolviz.pages.parameters import TEMPERATURES, bounds
 from poolviz.pages.show import plain
 from poolviz.pages.train_parameters import (
@@ -93,7 +94,8 @@ def _offer_download(task: str) -> None:
     if at_hand(task):
         return
     st.caption(":material/cloud_download: Its data is not on this server: POOLVIZ_DATA may name a folder that has it.")
-    if st.button("Download it", icon=":material/download:", key="train_download"):
+    label = "Download it"
+    if guard.gate(label, "download") and st.button(label, icon=":material/download:", key="train_download"):
         try:
             with st.spinner("Downloading …"), FETCHING:
                 fetch(task)

@@ -12,7 +12,7 @@ from poolviz.inputs import grammar, sentences
 from poolviz.inputs.encoder import Encoded, Encoder, load_encoder
 from poolviz.inputs.encoder_files import ENCODER
 from poolviz.inputs.picture import InputError
-from poolviz.pages import link
+from poolviz.pages import guard, link
 from poolviz.pages.parameters import TEMPERATURES, bounds
 from poolviz.pages.sentence_parameters import COLA_SENTENCES, MOST_OPERATORS, OPERATORS, SOURCES, key
 from poolviz.pages.show import plain
@@ -32,6 +32,7 @@ def _default_encoder() -> Encoder:
 
 @st.cache_resource(max_entries=2, show_spinner="Asking the Hugging Face Hub …")
 def _hub_encoder(name: str) -> Encoder:
+    guard.demand()  # what is here already is for everybody, also for who may not fetch
     with FETCHING_MODEL:
         return load_encoder(name)
 
@@ -122,7 +123,8 @@ def _cola() -> Chosen:
     try:
         known = sentences.cola("dev") + sentences.cola("train")
     except InputError:
-        if st.button("Download it", icon=":material/download:"):
+        label = "Download it"
+        if guard.gate(label, "download") and st.button(label, icon=":material/download:"):
             with st.spinner("Downloading …"), FETCHING_COLA:
                 sentences.download_cola()
             st.rerun()
@@ -143,10 +145,14 @@ def choose_encoder() -> Encoder | None:
         typed = st.text_input("Name on the Hub", placeholder=ENCODER, max_chars=120, **bounds(key("encoder")))
     name = (typed or "").strip() or ENCODER
     if name != ENCODER:
-        refused = _refusal(name)
-        if not refused:
-            return _hub_encoder(name)
-        st.error(plain(refused), icon=":material/cloud_off:")
+        try:
+            refused = _refusal(name)
+            if not refused:
+                return _hub_encoder(name)
+        except guard.NotPermittedError:
+            guard.gate("Ask the Hub", "encoder")
+        else:
+            st.error(plain(refused), icon=":material/cloud_off:")
         st.caption(f"Still used: {ENCODER}.")
     try:
         return _default_encoder()

@@ -23,9 +23,9 @@ def _numbers(stage: Stage) -> bytes:
     return numbers_csv(stage).encode()
 
 
-def stage_menu(stage: Stage) -> None:
-    """The feature-map stage's three files."""
-    download_menu(lambda kind: _picture(stage, kind), lambda: _numbers(stage))
+def stage_menu(stage: Stage, more: Sequence[File] = ()) -> None:
+    """The feature-map stage's own files, and more."""
+    download_menu(lambda kind: _picture(stage, kind), lambda: _numbers(stage), more)
 
 
 def download_menu(

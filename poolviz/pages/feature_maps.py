@@ -8,15 +8,19 @@ from torch import Tensor
 
 from poolviz.charts.compare import Setting, compare, widest_difference
 from poolviz.charts.stage import Stage, payload
+from poolviz.lessons.facts import map_facts
 from poolviz.pages import link
 from poolviz.pages.choose_input import choose_channel, choose_map, choose_picture
 from poolviz.pages.choose_pooling import choose_setting
 from poolviz.pages.components import mount_stage
 from poolviz.pages.downloads import stage_menu
 from poolviz.pages.facts import show_facts
+from poolviz.pages.foot import foot
+from poolviz.pages.frame import hand_out, tell
+from poolviz.pages.handout import HOVER, Handout, component
 from poolviz.pages.lenses import STAGE_LENSES
-from poolviz.pages.machine import machine_button
 from poolviz.pages.parameters import LENSES, PARAMS, bounds
+from poolviz.pages.share import view_link
 from poolviz.pages.show import plain
 
 # Visitors share the cores, and each script run is a new thread whose first parallel operation would start threads
@@ -39,7 +43,7 @@ def page() -> None:
         palette = st.segmented_control(
             "Colours", ["viridis", "cividis", "grey"], required=True, width="stretch", **bounds("palette")
         )
-        machine_button()
+        foot()
     values = feature_map.values
     title = f"{input_name}, {map_name}"
     if len(feature_map.channels) > 1:
@@ -59,29 +63,59 @@ def _explore(values: Tensor, channel: int, setting: Setting, title: str, palette
         reason = str(error).removeprefix("pool2d: ").replace("kernel_size", "kernel size")
         st.warning(f"This setting is impossible: {reason}.", icon=":material/block:")
         return
+    drawing = st.session_state["lens"] == "answers" and st.session_state["input"] == "drawing"
     head, menu = st.columns([4, 1], vertical_alignment="center")
-    head.markdown(f"**{plain(title[0].upper() + title[1:])}** · {setting.describe()}")
+    shown = "**Draw a digit** · networks trained with each pooling answer"
+    head.markdown(shown if drawing else f"**{plain(title[0].upper() + title[1:])}** · {setting.describe()}")
     lens = st.segmented_control(
         "Look at", list(LENSES), format_func=LENSES.get, required=True, label_visibility="collapsed", **bounds("lens")
     )
     telling = _telling_cell(stage)
+    if drawing:  # the pad takes the stage's place: a stroke runs the section alone
+        _section(lens, values, channel, setting, telling)
+        return
     if lens in STAGE_LENSES:
         stage = STAGE_LENSES[lens](stage, setting)
     below = lens not in STAGE_LENSES and lens != "outputs"
     cell = _mount(stage, telling, compact=below)
+    handout = _handout(stage, setting, cell)
+    hand_out(handout)
     with menu:
-        stage_menu(stage)
+        stage_menu(stage, [handout.file()])
+    tell(lambda chosen: map_facts(stage, setting, chosen or cell))
     if below:
-        _section(lens, values, channel, setting, cell)
+        _section(lens, values, channel, setting, cell, handout)
     show_facts(stage, setting)
 
 
 @st.fragment
-def _section(lens: str, values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> None:
+def _section(
+    lens: str,
+    values: Tensor,
+    channel: int,
+    setting: Setting,
+    cell: tuple[int, int],
+    handout: Handout | None = None,
+) -> None:
     from poolviz.pages.sections import SECTIONS
 
-    SECTIONS[lens](values, channel, setting, cell)
+    blocks = SECTIONS[lens](values, channel, setting, cell)
+    if handout is not None:  # its menu stands outside of this fragment
+        handout.below, handout.link = blocks, view_link(link.address(PARAMS, PARAMS))
     link.save(PARAMS, PARAMS)
+
+
+def _handout(stage: Stage, setting: Setting, cell: tuple[int, int]) -> Handout:
+    """The stage in full as a file, also where the page shows it small."""
+    title, _, _ = stage.title.partition("\n")
+    return Handout(
+        title[0].upper() + title[1:],
+        setting.describe(),
+        str(setting.seed),
+        view_link(link.address(PARAMS, PARAMS)),
+        lambda: [HOVER, component("stage", stage.title, payload(stage, cell))],
+        setting.operators,
+    )
 
 
 def _mount(stage: Stage, telling: tuple[int, int], compact: bool) -> tuple[int, int]:

@@ -7,6 +7,7 @@ puts its own before it and a dot: `sentences.layer` is `layer` in the address.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from poolviz.pages.show import plain
 NOTICES = "link_notices"  # session key
 UNTOLD = "link_untold"  # session key: the notices of a link have not been shown yet
 RESTORED = "link_restored"  # session key: the pages that have read the address
+ANSWER = re.compile(r"\d{1,2}:[-+.e0-9]{1,24}")  # a step and what was answered: an option, a number, a cell
 SAVED = "link_saved"  # session key: what was written last
 LONGEST_SHOWN = 40  # characters of a bad value that a notice repeats
 LONGEST_KEPT = 2000  # characters of a value in the address: longer ones break in mails and browsers
@@ -103,6 +105,54 @@ def text(parse: Callable[[str], Any], show: Callable[[Any], str]) -> Param:
     return Param(None, parse, show)
 
 
+def _lesson(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9-]{1,60}", text):
+        raise ValueError("the name of a lesson is needed")
+    return text
+
+
+def _answers(text: str) -> dict[int, str]:
+    found = dict(part.split(":", 1) for part in text.split(",") if ":" in part)
+    if len(text) > LONGEST_KEPT or not all(ANSWER.fullmatch(f"{step}:{given}") for step, given in found.items()):
+        raise ValueError("steps and answers such as 2:1,3:0.5 are needed")
+    return {int(step): given for step, given in found.items()}
+
+
+def _told_answers(answers: Mapping[int, str]) -> str:
+    return ",".join(f"{step}:{given}" for step, given in sorted(answers.items()))
+
+
+FRAME: dict[str, Param] = {  # what every page's address may hold
+    "frame.lesson": text(_lesson, str),
+    "frame.step": whole(1, 1, 99),
+    "frame.answers": Param({}, _answers, _told_answers),
+    "frame.projector": flag(False),
+    "frame.controls": flag(True),
+}
+
+
+def apply(params: Mapping[str, Param], query: Mapping[str, str], partly: bool = False) -> None:
+    """Put a page into the state of an address that a lesson names, before its widgets are drawn.
+
+    `partly` leaves alone what the address does not name. ValueError in a sentence where a value is bad; the page is
+    then as it was.
+    """
+    known = {_in_address(key): key for key in params}
+    unknown = [name for name in query if name not in known]
+    if unknown:
+        raise ValueError(f"'{unknown[0]}' is no part of this page's address; known are {', '.join(known)}.")
+    values = {} if partly else {key: copy(param.default) for key, param in params.items()}
+    for name, given in query.items():
+        try:
+            values[known[name]] = params[known[name]].parse(given)
+        except ValueError as reason:
+            raise ValueError(f"{name} = {given[:LONGEST_SHOWN]}: {reason}.") from None
+    st.session_state.setdefault(RESTORED, set()).add(next(iter(params)))
+    st.session_state.setdefault(NOTICES, [])
+    st.session_state.setdefault(UNTOLD, False)
+    st.session_state.update(values)
+
+
 def restore(params: dict[str, Param]) -> None:
     """Fill the session from the address, and keep a notice for each value that is bad.
 
@@ -111,9 +161,11 @@ def restore(params: dict[str, Param]) -> None:
     """
     page = next(iter(params))
     restored = st.session_state.setdefault(RESTORED, set())
-    if page not in restored or _went(page):
+    if page not in restored:
         restored.add(page)
         _read(params)
+    elif _went(page):
+        _read(params | FRAME)
 
 
 def _went(page: str) -> bool:
@@ -129,7 +181,7 @@ def _went(page: str) -> bool:
 
 
 def _read(params: dict[str, Param]) -> None:
-    notices = st.session_state[NOTICES] = []
+    notices = st.session_state.setdefault(NOTICES, [])
     st.session_state[UNTOLD] = True
     for key, param in params.items():
         name = _in_address(key)
@@ -219,8 +271,8 @@ def tell_notices(holder: Any) -> None:
         holder.warning(f"Parts of this link could not be used as they are:{told}", icon=":material/link_off:")
 
 
-def save(params: dict[str, Param], names: Iterable[str]) -> None:
-    """Write the values of `names` that differ from their default to the address, and nothing else."""
+def address(params: Mapping[str, Param], names: Iterable[str]) -> dict[str, str]:
+    """What the address holds of `names`: the values that differ from their default."""
     wanted = {}
     for name in names:
         value = st.session_state.get(name, params[name].default)
@@ -228,6 +280,13 @@ def save(params: dict[str, Param], names: Iterable[str]) -> None:
             shown = params[name].show(value)
             if len(shown) <= LONGEST_KEPT:
                 wanted[_in_address(name)] = shown
+    return wanted
+
+
+def save(params: dict[str, Param], names: Iterable[str]) -> None:
+    """Write the values of `names`, and the frame's, that differ from their default to the address, and nothing else."""
+    params = params | FRAME
+    wanted = address(params, (*names, *FRAME))
     if wanted != st.query_params.to_dict():
         st.query_params.from_dict(wanted)
     values = {name: copy(st.session_state.get(name)) for name in params}

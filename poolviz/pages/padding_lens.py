@@ -9,6 +9,7 @@ import torch
 
 from poolviz.pages import link
 from poolviz.pages.choose_sentences import encode
+from poolviz.pages.handout import HOVER
 from poolviz.pages.parameters import bounds
 from poolviz.pages.sentence_parameters import MOST_PADDING, key
 from poolviz.pages.show import show_figure
@@ -36,8 +37,8 @@ def padding_lens(subject: Subject) -> Files:
         st.success(
             "With the mask every vector is right, however much padding there is.", icon=":material/check_circle:"
         )
-        mount_board(stage, height=300)
-        return stage_files(replace(stage, title=f"{stage.title}, {added} padded tokens, masked"))
+        board = mount_board(stage, height=300)
+        return stage_files(replace(stage, title=f"{stage.title}, {added} padded tokens, masked"), board)
     subject = subject.calm
     rows = forgotten(right, wrong, padded.mask, mask, subject.setting)
     if deaf:
@@ -49,9 +50,24 @@ def padding_lens(subject: Subject) -> Files:
     for column, figure in zip(st.columns(2, gap="medium"), figures, strict=True):
         with column:
             show_figure(figure)
-    mount_board(stage, height=300)
+    board = mount_board(stage, height=300)
     forgot = "in the pooling and in the encoder" if deaf else "in the pooling"
-    return figure_files(figures, f"{subject.title}, {added} padded tokens, the mask forgotten {forgot}")
+    said = f"{added} padded tokens, the mask forgotten {forgot}"
+    return figure_files(figures, f"{subject.title}, {said}", [said.capitalize(), *figures, HOVER, board])
+
+
+def padding_errors(subject: Subject) -> dict[str, dict[str, float]]:
+    """By pooling: how far the vector lies from the right one with the padding that is chosen, the mask forgotten."""
+    from poolviz.charts.padding import forgotten
+
+    count = len(subject.encoded.pieces)
+    added = min(st.session_state[key("padding")], subject.encoder.limit - count)
+    text, layer = subject.texts[subject.which], subject.layer
+    right = encode(subject.encoder, text, count + added)
+    heard = encode(subject.encoder, text, count + added, masked=False) if st.session_state[key("deaf")] else right
+    used = torch.ones_like(right.mask)
+    rows = forgotten(right.hidden[layer], heard.hidden[layer], right.mask, used, subject.calm.setting)
+    return dict(zip(subject.setting.operators, rows, strict=True))
 
 
 def _deaf_curve(subject: Subject, count: int, most: int) -> list[dict]:

@@ -53,7 +53,7 @@ def pairs_lens(subject: Subject) -> Files:
     listed = "\n".join(_short(label) for label in labels)
     caption = f"{subject.encoder.name}, layer {subject.layer}, {setting.describe()}".rstrip(", ")
     caption += f", without dimension {dimension}" if without else ""
-    return figure_files(figures, f"{caption}\n{listed}")
+    return figure_files(figures, f"{caption}\n{listed}", [f"{caption}\n{listed}", *figures])
 
 
 def _trained(encoder: Encoder) -> str:

@@ -10,6 +10,7 @@ from poolviz.pages.link import Param
 from poolviz.pooling import POOLINGS
 from poolviz.runs.networks import LAYERS
 from poolviz.runs.store import NAME
+from poolviz.training.config import IMAGE_TASKS
 
 MOST_OPERATORS = 4
 SIZES = (28, 56, 112)
@@ -101,6 +102,7 @@ PARAMS: dict[str, Param] = {
     "draws": link.one_of_numbers(300, DRAW_COUNTS),
     "shift": link.whole(4, 1, 16),
     "times": link.whole(4, 1, 8),
+    "networks": link.choice("mnist", IMAGE_TASKS),
     "palette": link.choice("viridis", ("viridis", "cividis", "grey")),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from poolviz.pages import guard
 from poolviz.pages.compare_parameters import key
 from poolviz.pages.show import plain
 from poolviz.pages.train_parameters import TASK_NAMES
@@ -16,6 +17,8 @@ SEEN = "received_run"  # session key: id of the last file, and what came of it
 def receive_run() -> None:
     """An uploader; a file is looked at once, however often the page runs."""
     with st.expander("Bring a run", icon=":material/upload_file:"):
+        if not guard.gate("Choose a file", "receive"):
+            return
         given = st.file_uploader(
             "A run's folder as a zip",
             type="zip",
@@ -38,6 +41,7 @@ def receive_run() -> None:
 def _received(packed: bytes) -> tuple[str, str]:
     """The task of the run that came, empty where none did, and what to say."""
     try:
+        guard.demand()
         run = arrive(packed)
     except (ValueError, OSError) as error:
         return "", str(error)

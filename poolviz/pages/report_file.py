@@ -22,6 +22,7 @@ from poolviz.runs.claims import CLAIMS, judged
 from poolviz.runs.groups import Group
 from poolviz.runs.results import MEASURES, Measure
 
+SPREADS = "Mean ± standard deviation over seeds"
 MOST_COLUMNS = 8  # of a table on a page
 
 
@@ -49,14 +50,14 @@ def _board(selection: Selection, measure: Measure, baseline: Group | None) -> Se
         f"{told}; training examples: {size_name(size(results[0]))}." if results else f"{told}.",
         *([f"{said} {confidence(distances)}"] if said else []),
         *board_figures(selection, measure, baseline, distances),
-        Table("Mean ± standard deviation over seeds", _turned(table(selection))),
+        Table(SPREADS, turned(table(selection))),
     ]
     if selection.reported:
         blocks.append(Table("As reported by others, never averaged with ours", reported_table(selection)))
     return Section("Leaderboard", blocks)
 
 
-def _turned(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+def turned(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     """A row a measure and a column a group, where these are few: a page is wide enough for them."""
     if len(rows) > MOST_COLUMNS:
         return rows

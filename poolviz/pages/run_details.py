@@ -152,7 +152,25 @@ def show_confusion(stand: Standing) -> dict[str, Any] | None:
         **figure.datasets,
     )
     picked = (event.selection.get(PICK) or []) if event else []
-    return picked[0] if picked and {"truth", "said"} <= set(picked[0]) else None
+    clicked = picked[0] if picked and {"truth", "said"} <= set(picked[0]) else None
+    return clicked or _choose_confusion(stand, rows)
+
+
+def _choose_confusion(stand: Standing, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """What a click on a cell does, for keys: the confusions, the most frequent first."""
+    wrong = sorted((row for row in rows if row["count"] and not row["right"]), key=lambda row: -row["count"])
+    if not wrong:
+        return None
+    named = {f"{row['class']} taken for {row['prediction']} ({row['count']:,})": row for row in wrong}
+    chosen = st.selectbox(
+        "Examples to show",
+        list(named),
+        index=None,
+        placeholder="the surest mistakes; or choose a confusion",
+        key=f"confused {stand.run.name}",
+        width=320,
+    )
+    return named.get(chosen)
 
 
 def show_facts(stand: Standing) -> None:

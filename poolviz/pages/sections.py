@@ -12,28 +12,24 @@ import torch
 from torch import Tensor
 
 from poolviz.charts import chance, compare, invariance, pictures
-from poolviz.charts.answers import answers_figure
 from poolviz.charts.colour import DIVERGING, PALETTES
 from poolviz.charts.compare import Setting
+from poolviz.charts.figure import Figure
+from poolviz.charts.handout import Block, Picture, Pictures
 from poolviz.charts.sheet import sheet_payload
 from poolviz.charts.stage import common_range
-from poolviz.inputs import features
-from poolviz.pages.choose_input import trained_networks
+from poolviz.pages.answers_lens import answers_section
 from poolviz.pages.choose_pooling import draw_again, temperature_slider
 from poolviz.pages.components import mount_sheet
+from poolviz.pages.handout import component
 from poolviz.pages.parameters import DRAW_COUNTS, OPERATORS, bounds
-from poolviz.pages.show import plain, show_chart, show_figure
-from poolviz.pages.train_parameters import TASK_NAMES
+from poolviz.pages.show import show_figure
 from poolviz.pooling import POOLINGS, global_pool, windows2d
-from poolviz.runs import networks
-from poolviz.runs.summary import labels
-from poolviz.training.config import CLASSES
 
-MOST_NETWORKS = 16  # asked at once
 MOST_CHANNELS = 128  # on one contact sheet
 
 
-def chance_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> None:
+def chance_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> list[Block]:
     """Draws from the pinned cell's window, against exact probabilities."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         stochastic = [name for name in OPERATORS if POOLINGS[name].stochastic]
@@ -57,143 +53,143 @@ def chance_section(values: Tensor, channel: int, setting: Setting, cell: tuple[i
             f"The window of output {cell} holds no positive cell: there is nothing to draw from and the output is 0. "
             "Click another cell in the pictures above."
         )
-        return
-    left, middle, right = st.columns(3, gap="medium")
-    if draws.deviation == 0:
-        left.info("One cell has all the probability, or all cells are equal: every draw gives the same.")
-        with right:
-            _temperature(cells, temperature)
-        return
-    with left:
-        st.markdown(f"**{count:,.0f} draws from the window of {cell}**  \nbars: share of the draws, ticks: probability")
-        words = "Share of the draws that fell on each cell of the window, beside its exact probability"
-        show_chart(chance.frequency_chart, alt=words, frequency=chance.frequency_rows(draws))
-    with middle:
-        mean = float(draws.means[-1])
-        st.markdown(
-            f"**Mean of draws {mean:.4g}, expectation {draws.expectation:.4g}**  \n"
-            "line: their distance, dashed: σ/√N, the size to expect"
-        )
-        words = "Distance of the mean of N draws from the expectation against one over the square root of N"
-        show_chart(chance.convergence_chart, alt=words, convergence=chance.convergence_rows(draws))
-    with right:
-        _temperature(cells, temperature)
+        return []
+    columns = st.columns(3, gap="medium")
+    figures = _draw_figures(draws, f"{count:,.0f} draws from the window of {cell}") if draws.deviation else []
+    if not figures:
+        columns[0].info("One cell has all the probability, or all cells are equal: every draw gives the same.")
+    figures.append(_temperature(cells, temperature))
+    for column, figure in zip(columns[-len(figures) :], figures, strict=True):
+        with column:
+            show_figure(figure)
+    return [f"{POOLINGS[name].label}, {count:,.0f} draws, seed {setting.seed}, temperature {temperature:g}", *figures]
 
 
-def _temperature(cells: Tensor, temperature: float) -> None:
+def _draw_figures(draws: chance.Draws, heading: str) -> list[Figure]:
+    return [
+        Figure(
+            heading,
+            "bars: share of the draws, ticks: probability",
+            "Share of the draws that fell on each cell of the window, beside its exact probability",
+            chance.frequency_chart,
+            datasets={"frequency": chance.frequency_rows(draws)},
+        ),
+        Figure(
+            f"Mean of draws {float(draws.means[-1]):.4g}, expectation {draws.expectation:.4g}",
+            "line: their distance, dashed: σ/√N, the size to expect",
+            "Distance of the mean of N draws from the expectation against one over the square root of N",
+            chance.convergence_chart,
+            datasets={"convergence": chance.convergence_rows(draws)},
+        ),
+    ]
+
+
+def _temperature(cells: Tensor, temperature: float) -> Figure:
     x = cells[None, None]
     marks = [
         {"name": POOLINGS[name].label.lower(), "output": float(global_pool(x, name))} for name in ("max", "average")
     ]
     now = float(global_pool(x, "softpool", temperature=temperature))
-    st.markdown(f"**Softmax weights at T = {temperature:g} give {now:.4g}**  \nfrom max (cold) to average (hot)")
-    show_chart(
+    return Figure(
+        f"Softmax weights at T = {temperature:g} give {now:.4g}",
+        "from max (cold) to average (hot)",
+        "Softmax-weighted output of the window from low temperature, its maximum, to high, its average",
         chance.temperature_chart,
-        alt="Softmax-weighted output of the window from low temperature, its maximum, to high, its average",
-        temperature=chance.temperature_rows(cells),
-        marks=marks,
-        now=[{"temperature": temperature, "output": now}],
+        datasets={
+            "temperature": chance.temperature_rows(cells),
+            "marks": marks,
+            "now": [{"temperature": temperature, "output": now}],
+        },
     )
 
 
-def invariance_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> None:
+def invariance_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> list[Block]:
     """Change of the outputs under shifts and under noise."""
     widest = max(2, min(16, values.shape[-1] - 1))  # a slider needs two ends, a 2 x 2 map allows one step
     if st.session_state["shift"] > widest:
         st.session_state["shift"] = widest
     most = int(st.slider("Move the input by up to (cells)", 1, widest, width=360, **bounds("shift")))
     x = values[None, channel, None]
-    left, right = st.columns(2, gap="medium")
-    with left:
-        st.markdown("**Shift test**  \n0 % would be perfect invariance; “None” is the change of the map itself")
-        rows = invariance.shift_rows(x, setting, most)
-        words = "Relative change of each operator's output against the shift of the input"
-        show_chart(invariance.shift_chart, setting.operators, alt=words, shift=_finite(rows))
-    with right:
-        st.markdown("**Noise test**  \nmean of five noise seeds, band from the least to the greatest")
-        words = "Relative change of each operator's output against the level of noise"
-        show_chart(
-            invariance.noise_chart, setting.operators, alt=words, noise=_finite(invariance.noise_rows(x, setting))
-        )
-    st.caption("Change = ‖output after − output before‖ / ‖output before‖.")
+    figures = [
+        Figure(
+            "Shift test",
+            "0 % would be perfect invariance; “None” is the change of the map itself",
+            "Relative change of each operator's output against the shift of the input",
+            invariance.shift_chart,
+            (setting.operators,),
+            {"shift": _finite(invariance.shift_rows(x, setting, most))},
+        ),
+        Figure(
+            "Noise test",
+            "mean of five noise seeds, band from the least to the greatest",
+            "Relative change of each operator's output against the level of noise",
+            invariance.noise_chart,
+            (setting.operators,),
+            {"noise": _finite(invariance.noise_rows(x, setting))},
+        ),
+    ]
+    for column, figure in zip(st.columns(2, gap="medium"), figures, strict=True):
+        with column:
+            show_figure(figure)
+    note = "Change = ‖output after − output before‖ / ‖output before‖."
+    st.caption(note)
+    return [*figures, note]
 
 
 def _finite(rows: list[dict]) -> list[dict]:
     return [row for row in rows if torch.tensor(row["change"]).isfinite()]
 
 
-def repeat_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> None:
+def repeat_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> list[Block]:
     """The same operator again and again, in pictures."""
     times = int(st.slider("Apply it again, up to (times)", 1, 8, width=360, **bounds("times")))
     series = {name: compare.repeated(values[channel], setting, name, times) for name in setting.operators}
     value_range = common_range([each for maps in series.values() for each in maps])
     ramp = DIVERGING if value_range[0] < 0 else PALETTES[st.session_state["palette"]]
-    st.caption(f"All pictures on one colour scale, {value_range[0]:.4g} to {value_range[1]:.4g}.")
+    note = f"All pictures on one colour scale, {value_range[0]:.4g} to {value_range[1]:.4g}."
+    st.caption(note)
+    blocks: list[Block] = [note]
     for name, maps in series.items():
-        st.markdown(f"**{POOLINGS[name].label}**: " + " → ".join(f"{m.shape[0]} × {m.shape[1]}" for m in maps))
+        sizes = " → ".join(f"{m.shape[0]} × {m.shape[1]}" for m in maps)
+        st.markdown(f"**{POOLINGS[name].label}**: {sizes}")
+        row = [
+            Picture(
+                f"{turn} ×" if turn else "input",
+                pictures.picture_url(pictures.Tile("", "", each, value_range, ramp), 150),
+            )
+            for turn, each in enumerate(maps)
+        ]
         with st.container(horizontal=True):
-            for turn, each in enumerate(maps):
-                tile = pictures.Tile("", "", each, value_range, ramp)
-                caption = f"{turn} ×" if turn else "input"
-                st.image(pictures.picture_url(tile, 150), width=150, caption=caption)
+            for each in row:
+                st.image(each.url, width=150, caption=each.caption, alt=f"{POOLINGS[name].label}, {each.caption}")
+        blocks += [f"{POOLINGS[name].label}: {sizes}", Pictures(row)]
     if any(len(maps) <= times for maps in series.values()):
         st.caption("A row stops where the window no longer fits into the map.")
+    return blocks
 
 
-def channels_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> None:
+def channels_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> list[Block]:
     """Contact sheet of the map's channels; a click chooses one."""
     if len(values) == 1:
         st.info("This map has one channel. Choose edge or Gabor filters, or a network's layer, in the sidebar.")
-        return
+        return []
     shown = values[:MOST_CHANNELS]
     note = f"; the first {MOST_CHANNELS} are shown" if len(values) > MOST_CHANNELS else ""
     st.caption(f"{len(values)} channels on one colour scale{note}. Click one to choose it.")
-    result = mount_sheet(
-        data=sheet_payload(shown, channel, st.session_state["palette"]), key="sheet", on_channel_change=_choose_channel
-    )
+    data = sheet_payload(shown, channel, st.session_state["palette"])
+    result = mount_sheet(data=data, key="sheet", on_channel_change=_choose_channel)
     if result.channel is not None:  # an event, present in the run of its click alone
         st.rerun()
+    words = f"{len(shown)} of {len(values)} channels on one colour scale"
+    return [words, component("sheet", words, data)]
 
 
 def _choose_channel() -> None:
     st.session_state["channel"] = int(st.session_state["sheet"]["channel"])
 
 
-def answers_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> None:
-    """What every trained network takes the picture for; those of one task at a time."""
-    picture, key, _ = st.session_state["picture"]
-    runs = trained_networks()
-    tasks = [task for task in ("mnist", "digits", "fashion-mnist") if any(run.config.task == task for run in runs)]
-    if not tasks:
-        st.info("No trained network is here. The page Train keeps the weights of a run where it is asked to.")
-        return
-    task = tasks[0]
-    if len(tasks) > 1:
-        task = st.segmented_control(
-            "Networks of", tasks, default=task, format_func=TASK_NAMES.get, required=True, key="answers_task"
-        )
-    plane = features.luminance(picture)
-    low, high = float(plane.min()), float(plane.max())
-    plane = (plane - low) / ((high - low) or 1.0)
-    native = {"digit": "digits", "mnist": "mnist", "fashion": "fashion-mnist"}.get(key[0]) == task
-    chosen = [run for run in runs if run.config.task == task][:MOST_NETWORKS]
-    names = labels([run.config for run in chosen], {name: each.label for name, each in POOLINGS.items()})
-    answers, faults = [], {}
-    for name, run in zip(names, chosen, strict=True):
-        try:
-            answers.append((name, networks.answer(run, plane, native).tolist()))
-        except ValueError as error:  # no ink, which all say alike, or damaged weights
-            faults[str(error)] = None
-    for fault in faults:
-        st.info(plain(fault))
-    if not answers:
-        return
-    show_figure(answers_figure(answers, CLASSES[task]))
-    if not native:
-        st.caption("The picture is cut to its ink, scaled and centred as the networks' own pictures are.")
-
-
-SECTIONS: dict[str, Callable[[Tensor, int, Setting, tuple[int, int]], None]] = {
+# each shows its section and returns what a handout shows of it
+SECTIONS: dict[str, Callable[[Tensor, int, Setting, tuple[int, int]], list[Block]]] = {
     "channels": channels_section,
     "chance": chance_section,
     "invariance": invariance_section,

@@ -8,10 +8,12 @@ from dataclasses import replace
 import streamlit as st
 
 from poolviz.charts import tokens
+from poolviz.charts.handout import Table
 from poolviz.charts.tokens import ORDERS, TokenStage
 from poolviz.inputs.encoder import Piece
 from poolviz.pages.choose_sentences import draw_again, temperature_slider
 from poolviz.pages.components import mount_speech
+from poolviz.pages.handout import component
 from poolviz.pages.padding_lens import padding_lens
 from poolviz.pages.pairs_lens import pairs_lens
 from poolviz.pages.parameters import bounds
@@ -32,13 +34,13 @@ def tokens_lens(subject: Subject) -> Files:
         **bounds(key("order")),
     )
     stage = board_stage(subject, subject.encoded.pieces, subject.hidden, subject.encoded.mask, how)
-    mount_board(stage, height=400)
+    board = mount_board(stage, height=400)
     st.caption(
         "Orange is above 0, purple below; the winning token has the largest number, so dark purple never wins. "
         "Point at a cell to follow its token and its dimension; a click keeps it, arrow keys move it. Right: the "
         f"dimension in numbers, and what each token weighs in it, a full bar being 1. {_outlier(stage)}"
     )
-    return stage_files(stage)
+    return stage_files(stage, board)
 
 
 def _outlier(stage: TokenStage) -> str:
@@ -74,8 +76,10 @@ def speech_lens(subject: Subject) -> Files:
     )
     st.caption(SPEECH_NOTES[measure])
     readings = tokens.read(subject.hidden, subject.encoded.mask, subject.setting)
-    mount_speech(data=tokens.speech_payload(subject.encoded.pieces, readings, measure), key="speech")
-    return figure_files([speech_figure(subject.encoded.pieces, readings)], subject.title)
+    data = tokens.speech_payload(subject.encoded.pieces, readings, measure)
+    mount_speech(data=data, key="speech")
+    figures = [speech_figure(subject.encoded.pieces, readings)]
+    return figure_files(figures, subject.title, [SPEECH_NOTES[measure], component("speech", subject.title, data)])
 
 
 def pieces_lens(subject: Subject) -> Files:
@@ -86,7 +90,7 @@ def pieces_lens(subject: Subject) -> Files:
         st.markdown(sentence)
     rows = piece_rows(subject.encoded.pieces)
     st.dataframe(rows, hide_index=True, width="stretch", height=min(38 + 35 * len(rows), 560))
-    return figure_files([pieces_figure(subject.encoded.pieces)], subject.title)
+    return figure_files([pieces_figure(subject.encoded.pieces)], subject.title, [Table("Pieces", rows)])
 
 
 def _explain(subject: Subject) -> list[str]:

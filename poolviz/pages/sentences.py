@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import streamlit as st
 import torch
 
+from poolviz.charts import tokens
+from poolviz.charts.handout import Block
+from poolviz.lessons.lesson import Facts
 from poolviz.pages import link
 from poolviz.pages.choose_sentences import choose_encoder, choose_layer, choose_reading, choose_sentences, encode
 from poolviz.pages.downloads import download_menu
-from poolviz.pages.machine import machine_button
+from poolviz.pages.foot import foot
+from poolviz.pages.frame import hand_out, tell
+from poolviz.pages.handout import Handout
 from poolviz.pages.parameters import bounds
 from poolviz.pages.sentence_lenses import SENTENCE_LENSES
 from poolviz.pages.sentence_parameters import LENSES, PARAMS, key
+from poolviz.pages.share import view_link
 from poolviz.pages.show import plain
 from poolviz.pages.token_board import Subject
 from poolviz.pooling import POOLINGS
@@ -19,6 +27,11 @@ from poolviz.pooling import POOLINGS
 # Visitors share the cores, as on the feature-map page: one thread a script run.
 torch.set_num_threads(1)
 
+SYMBOLS = (
+    "h is a token's embedding and n the number of tokens; H is the number of dimensions and T the temperature. "
+    "Where a and R stand, every dimension is pooled by itself: R are its values a in all tokens; l is the "
+    "token that is drawn, with probability p."
+)
 LONGEST_HEAD = 80  # characters of a lone sentence in the page's head
 
 
@@ -35,7 +48,7 @@ def page() -> None:
             st.divider()
             setting = choose_reading()
         st.divider()
-        machine_button()
+        foot()
     if encoder is None:
         st.info("Without an encoder there is nothing to show here; the message in the sidebar says how to get one.")
     elif not setting.operators:
@@ -58,12 +71,39 @@ def page() -> None:
             label_visibility="collapsed",
             **bounds(key("lens")),
         )
-        files = SENTENCE_LENSES[lens](subject)
+        tell(lambda _: _told(subject))
+        picture, numbers, view = SENTENCE_LENSES[lens](subject)
+        handout = _handout(subject, lens, view)
+        hand_out(handout)
         with menu:
-            download_menu(*files)
+            download_menu(picture, numbers, [handout.file()])
         _show_formulas(subject)
     link.tell_notices(top)
     link.save(PARAMS, PARAMS)
+
+
+def _handout(subject: Subject, lens: str, view: Callable[[], Sequence[Block]]) -> Handout:
+    """The lens as a file."""
+    setting = subject.setting
+    return Handout(
+        f"{LENSES[lens]} of “{subject.texts[subject.which][:LONGEST_HEAD]}”",
+        subject.title,
+        str(setting.seed),
+        view_link(link.address(PARAMS, PARAMS)),
+        view,
+        setting.operators,
+        SYMBOLS,
+    )
+
+
+def _told(subject: Subject) -> Facts:
+    """What a lesson may ask about this sentence."""
+    from poolviz.lessons.facts import sentence_facts
+    from poolviz.pages.padding_lens import padding_errors
+
+    words = [piece.text or piece.piece for piece in subject.encoded.pieces]
+    readings = tokens.read(subject.hidden, subject.encoded.mask, subject.setting)
+    return sentence_facts(readings, words, padding_errors(subject))
 
 
 def _choose_sentence(texts: list[str], labels: list[str]) -> int:
@@ -100,8 +140,4 @@ def _show_formulas(subject: Subject) -> None:
             pooling = POOLINGS[name]
             st.markdown(f"**{pooling.label}** · {pooling.paper}")
             st.latex(pooling.formula)
-        st.caption(
-            "h is a token's embedding and n the number of tokens; H is the number of dimensions and T the temperature. "
-            "Where a and R stand, every dimension is pooled by itself: R are its values a in all tokens; l is the "
-            "token that is drawn, with probability p."
-        )
+        st.caption(SYMBOLS)

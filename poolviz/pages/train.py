@@ -11,18 +11,23 @@ from typing import Any
 import streamlit as st
 
 from poolviz.charts.figure import Figure, numbers, picture
+from poolviz.charts.handout import Table
 from poolviz.inputs.picture import InputError
-from poolviz.pages import link
+from poolviz.lessons.facts import training_facts
+from poolviz.pages import guard, link
 from poolviz.pages.choose_run import choose_runs, differing
 from poolviz.pages.downloads import download_menu
-from poolviz.pages.machine import machine_button
+from poolviz.pages.foot import foot
+from poolviz.pages.frame import hand_out, tell
+from poolviz.pages.handout import Handout
 from poolviz.pages.run_list import run_list
+from poolviz.pages.share import view_link
 from poolviz.pages.show import plain
 from poolviz.pages.train_parameters import PARAMS, TASK_NAMES, key
 from poolviz.pages.watch import in_words, visitor, watch
 from poolviz.pooling import POOLINGS
 from poolviz.runs import jobs, store
-from poolviz.runs.summary import standing
+from poolviz.runs.summary import changed, standing
 from poolviz.training.config import RunConfig
 from poolviz.training.fetch import at_hand
 from poolviz.training.plan import decisive, seconds
@@ -41,7 +46,7 @@ def page() -> None:
         st.markdown("### poolviz  \nPoolings learn side by side: the same start, the same batches, one difference.")
         configs = choose_runs()
         st.divider()
-        machine_button()
+        foot()
     if configs:
         _start_line(configs)
     else:
@@ -54,6 +59,7 @@ def page() -> None:
         figures = watch(runs)
         if figures:
             _save_menu(figures, runs)
+    tell(lambda _: training_facts([stand for run in runs if (stand := standing(run))]))
     run_list(unfolded=not runs)
     link.tell_notices(top)
     link.save(PARAMS, differing())
@@ -91,20 +97,23 @@ def _start_line(configs: list[RunConfig]) -> None:
     head, button = st.columns([4, 1], vertical_alignment="center")
     with head:
         st.markdown(f"#### {plain(TASK_NAMES[configs[0].task])}: {plain(racers)}")
-        failure = _failure(configs)
+        closed = guard.objection()
+        failure = f":material/lock: {plain(closed)}" if closed else _failure(configs)
         if failure:
             st.caption(failure)
-        else:
+        else:  # an estimate trains for some steps
             pending = _pending(configs)
             st.fragment(_estimate, run_every=0.7 if pending else None)(configs, pending)
-    button.button(
-        "Start",
-        type="primary",
-        icon=":material/play_arrow:",
-        width="stretch",
-        on_click=_start,
-        args=(configs,),
-    )
+    with button:
+        if guard.gate("Start", "start"):
+            st.button(
+                "Start",
+                type="primary",
+                icon=":material/play_arrow:",
+                width="stretch",
+                on_click=_start,
+                args=(configs,),
+            )
 
 
 def _choice(configs: list[RunConfig]) -> tuple[list[RunConfig], bool]:
@@ -170,6 +179,7 @@ def _start(configs: list[RunConfig]) -> None:
         st.toast("These runs wait or train already.", icon=":material/hourglass_empty:")
         return
     try:
+        guard.demand()
         runs = jobs.submit(configs, visitor=visitor(), keep_weights=bool(st.session_state[key("keep")]))
     except (ValueError, InputError, OSError) as error:
         st.session_state[REFUSED] = configs, str(error)
@@ -187,9 +197,30 @@ def _are_underway(configs: list[RunConfig]) -> bool:
 
 def _save_menu(figures: list[Figure], runs: list[store.Run]) -> None:
     title = "poolviz: " + ", ".join(run.name for run in runs)
+    handout = _handout(figures, runs)
+    hand_out(handout)
     left, _ = st.columns([1, 4])
     with left:
-        download_menu(lambda kind: picture(figures, title, kind), lambda: numbers(figures, title).encode())
+        download_menu(
+            lambda kind: picture(figures, title, kind),
+            lambda: numbers(figures, title).encode(),
+            [handout.file()],
+        )
+
+
+def _handout(figures: list[Figure], runs: list[store.Run]) -> Handout:
+    """The curves as a file, with the runs' settings."""
+    named = {run.name: stand.config for run in runs if (stand := standing(run))}  # a damaged run has none
+    rows = [{"run": name, "pooling": config.pooling, **changed(config)} for name, config in named.items()]
+    configs = named.values()
+    return Handout(
+        ", ".join(dict.fromkeys(TASK_NAMES[config.task] for config in configs)),
+        "The same start, the same batches, one difference: the pooling.",
+        ", ".join(dict.fromkeys(str(config.seed) for config in configs)),
+        view_link(link.address(PARAMS, differing())),
+        lambda: [*figures, Table("The runs", rows)],
+        [name for name in dict.fromkeys(config.pooling for config in configs) if name in POOLINGS],
+    )
 
 
 def _watched() -> list[store.Run]:

@@ -10,6 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from poolviz.charts.curves import AXES, MEASURES, Curve, colours, curves_figure
 from poolviz.charts.figure import Figure
+from poolviz.pages import guard
 from poolviz.pages.parameters import bounds
 from poolviz.pages.run_details import show_confusion, show_facts, show_mistakes
 from poolviz.pages.show import plain, show_figure
@@ -70,8 +71,8 @@ def _live(runs: list[Run], was_live: bool) -> None:
         st.caption("One seed: a small difference may be chance. Other seeds show how large chance is.")
     with st.container(horizontal=True, vertical_alignment="center"):
         _choose_view(stands[0].config.is_text)
-        if sum(not stand.ended for stand in stands) > 1:
-            st.button("Stop all", icon=":material/stop:", key="stop all", on_click=_stop_all, args=(runs,))
+        if sum(not stand.ended for stand in stands) > 1 and guard.permitted():
+            st.button("Stop all", icon=":material/stop:", key="stop all", on_click=_stop, args=(runs,))
     left, right = st.columns(2, gap="large")
     figure = _figure(stands)
     with left:
@@ -125,9 +126,18 @@ def _colours(stands: list[Standing]) -> list[str]:
     return colours([colour_of(stand.config.pooling) for stand in stands])
 
 
-def _stop_all(runs: list[Run]) -> None:
+def _stop(runs: list[Run]) -> None:
+    try:
+        guard.demand()
+    except guard.NotPermittedError as error:
+        _refuse(error)
+        return
     for run in reversed(runs):  # those that wait first, so that none of them begins
         jobs.stop(run)
+
+
+def _refuse(error: Exception) -> None:
+    st.toast(plain(str(error)), icon=":material/error:", duration="long")
 
 
 def _leading(stands: list[Standing]) -> Standing:
@@ -148,17 +158,22 @@ def _standing_line(stand: Standing, label: str, colour: str, states: list[str]) 
         bar, said = middle.columns([5, 6], vertical_alignment="center")
         bar.progress(stand.done)
         said.markdown(_progress(stand, states))
+    if stand.state != "completed" and guard.permitted():
+        _press(stand, label, button)
+
+
+def _press(stand: Standing, label: str, button: DeltaGenerator) -> None:
+    """What may be done with a run that is not completed: stop it, go on with it, or start it anew."""
+    if not stand.ended:
         button.button(
             "",
             icon=":material/stop:",
             help=f"Stop {plain(label)}",
             key=f"stop {stand.run.name}",
-            on_click=jobs.stop,
-            args=(stand.run,),
+            on_click=_stop,
+            args=([stand.run],),
         )
-    if stand.state not in ("stopped", "failed"):
-        return
-    if stand.run.weights("checkpoint").is_file():
+    elif stand.run.weights("checkpoint").is_file():
         button.button(
             "",
             icon=":material/play_arrow:",
@@ -175,18 +190,20 @@ def _standing_line(stand: Standing, label: str, colour: str, states: list[str]) 
 
 def _go_on(run: Run) -> None:
     try:
+        guard.demand()
         jobs.resume(run)
     except ValueError as error:
-        st.toast(plain(str(error)), icon=":material/error:", duration="long")
+        _refuse(error)
 
 
 def _start_anew(stand: Standing) -> bool:
     """The same configuration as a new run, in the old one's place; whether it was taken."""
     keep = bool(stand.run.job.get("keep_weights", True))
     try:
+        guard.demand()
         (run,) = jobs.submit([stand.config], visitor=visitor(), keep_weights=keep)
     except (ValueError, OSError) as error:
-        st.toast(plain(str(error)), icon=":material/error:", duration="long")
+        _refuse(error)
         return False
     names = st.session_state[key("runs")]
     st.session_state[key("runs")] = [run.name if name == stand.run.name else name for name in names]

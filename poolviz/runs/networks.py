@@ -17,7 +17,7 @@ from poolviz.runs.store import Run
 from poolviz.training.config import CLASSES, IMAGE_TASKS, RunConfig
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from poolviz.training.models import PooledCNN
 
@@ -53,8 +53,7 @@ def layer_map(run: Run, plane: Tensor, layer: str) -> Tensor:
     if min(plane.shape) < LEAST_SIDE:
         raise ValueError(f"A picture of at least {LEAST_SIDE} x {LEAST_SIDE} cells is needed for this network.")
     features = load(run).features
-    ends = [number for number, part in enumerate(features) if type(part).__name__ == "ReLU"]
-    stop = {"conv1": ends[0], "conv2": ends[1], "pooled": ends[1] + 1}[layer]
+    stop = dict(zip(LAYERS, _ends(features), strict=True))[layer]
     try:
         with torch.no_grad():
             x = plane[None, None]
@@ -65,25 +64,36 @@ def layer_map(run: Run, plane: Tensor, layer: str) -> Tensor:
     return x[0]
 
 
-def answer(run: Run, plane: Tensor, native: bool = False) -> Tensor:
-    """Probabilities (classes,) of a picture (H, W) in 0..1, in eval mode.
+def _ends(features: nn.Sequential) -> tuple[int, int, int]:
+    """Where the first convolution, the second one and the pooling after it end, their ReLUs included."""
+    first, second = (number for number, part in enumerate(features) if type(part).__name__ == "ReLU")
+    return first, second, second + 1
 
-    A `native` picture is one of the network's own data set and is taken as it is; any other is brought into its form
-    first. ValueError, one sentence, for a picture without ink and for weights that are missing or damaged.
+
+def read(run: Run, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What a network makes of an image (H, W) in 0..1 of its own data set, or in its form (`as_digit`), in eval mode.
+
+    ValueError, one sentence, for weights that are missing or damaged.
+
+    Returns:
+        Probabilities (classes,), the maps (C, H, W) that its last pooling is given, and those (C, h, w) that it gives.
     """
     import torch
 
-    network, side = load(run), IMAGE_SIDES.get(run.config.task, 28)
-    x = plane if native else as_digit(plane, side)
+    network = load(run)
+    _, relu, pooling = _ends(network.features)
     with torch.no_grad():
-        return network(x[None, None]).softmax(dim=-1)[0]
+        before = network.features[: relu + 1](image[None, None])
+        after = network.features[pooling](before)
+        logits = network.head(network.features[pooling + 1 :](after))
+    return logits.softmax(dim=-1)[0], before[0], after[0]
 
 
 def as_digit(plane: Tensor, side: int) -> Tensor:
     """A picture (H, W) in 0..1 as the data sets hold theirs: (side, side), bright on dark, centred.
 
     MNIST (LeCun et al. 1998) fits a digit into 20 x 20 and puts its centre of mass into the middle of 28 x 28; the
-    8 x 8 digits fill their square.
+    8 x 8 digits fill their square. ValueError, one sentence, for a picture without ink.
     """
     import torch
     import torch.nn.functional as F
@@ -161,16 +171,17 @@ class _Loaded:
     """The networks that were used last, MOST_KEPT bytes of them; a file that has changed is read anew."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[Path, tuple[int, RunConfig, PooledCNN]] = OrderedDict()
+        self._known: OrderedDict[Path, tuple[int, RunConfig, PooledCNN, int]] = OrderedDict()  # the last: its bytes
         self._lock = threading.Lock()  # one at a time is read
 
     def get(self, path: Path, changed: int, config: RunConfig) -> PooledCNN:
         with self._lock:
             known = self._known.pop(path, None)
             if known is None or known[:2] != (changed, config):
-                known = changed, config, _read(path, config)
+                network = _read(path, config)
+                known = changed, config, network, _size(network)
             self._known[path] = known  # the newest is last
-            while sum(_size(network) for _, _, network in self._known.values()) > MOST_KEPT:
+            while sum(size for *_, size in self._known.values()) > MOST_KEPT:
                 self._known.popitem(last=False)
             return known[2]
 

@@ -2,16 +2,11 @@
 
 import os
 import re
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.server import Server
+
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -26,41 +21,6 @@ QUIET = """() => {
     if (app?.dataset.testScriptState !== "notRunning" || !window.lastBusy) window.lastBusy = now;
     return now - window.lastBusy > 250;
 }"""
-
-
-def free_port():
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
-
-
-class Server:
-    """The app as a user starts it, on a port of its own; `environment` is added to this process's."""
-
-    def __init__(self, log, **environment):
-        self.port, self.log, self.started = free_port(), log, time.perf_counter()
-        command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py"]
-        options = ["--server.port", str(self.port), "--server.headless", "true", "--server.address", "127.0.0.1"]
-        self.url = f"http://127.0.0.1:{self.port}/"
-        with log.open("w") as output:
-            streams = {"stdout": output, "stderr": subprocess.STDOUT}
-            self.process = subprocess.Popen(command + options, cwd=ROOT, env={**os.environ, **environment}, **streams)
-
-    def wait(self, seconds=60):
-        deadline = time.perf_counter() + seconds
-        while time.perf_counter() < deadline:
-            if self.process.poll() is not None:
-                break
-            try:
-                urllib.request.urlopen(self.url + "_stcore/health", timeout=1).read()
-                return self
-            except OSError:
-                time.sleep(0.05)
-        raise RuntimeError(f"the app did not start:\n{self.log.read_text()}")
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(20)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from poolviz.runs.store import Run
-from tests.browser.conftest import ROOT, Server, Tab
+from tests.browser.conftest import Tab
+from tests.server import ROOT, Server
 from tests.test_page_compare import DIGITS, a_run, packed, plausible
 
 NAMES = ("max", "average", "none")

@@ -454,7 +454,10 @@ def test_real_mnist_and_real_cola_from_the_page_to_their_ends(house, open_tab):
     assert shows(tab, r"test error [\d.]+%", r"validation MCC")
     assert json.loads((house.run(names[0]).folder / "config.json").read_text())["train_limit"] == 100
     assert tab.page.locator(".mistakes img").count() > 0
-    tab.page.get_by_test_id("stMain").get_by_test_id("stSelectbox").last.click()  # what differs is long: no pills
+    closely = tab.page.get_by_test_id("stSelectbox").filter(
+        has_text="Look closely at"
+    )  # what differs is long: no pills
+    closely.click()
     tab.page.get_by_role("option").filter(has_text="Mean").click()
     tab.page.get_by_text("taken for acceptable").or_(tab.page.get_by_text("taken for not")).first.wait_for()
     assert {house.run(name).state for name in names} <= set(ENDED)

@@ -108,9 +108,27 @@ function outline(context, x, y, width, height) {
   context.restore();
 }
 
+// How much larger than its own pixels a node is on the screen: projector mode enlarges the page.
+function zoomOf(node) {
+  return node.currentCSSZoom || 1;
+}
+
+// Letters that are smaller are left out. On a wall that is what the last row cannot read.
+function leastLetters(node) {
+  const zoom = zoomOf(node);
+  return zoom > 1 ? 18 / zoom : 8.5;
+}
+
+// Where a pointer is, in the pixels that fitCanvas has given a canvas of `width`.
+function pointerAt(canvas, width, event) {
+  const box = canvas.getBoundingClientRect();
+  const scale = width / box.width;
+  return { x: (event.clientX - box.left) * scale, y: (event.clientY - box.top) * scale };
+}
+
 // Size a canvas in CSS pixels, sharp on any screen; returns its context in CSS pixels.
 function fitCanvas(canvas, width, height) {
-  const ratio = window.devicePixelRatio || 1;
+  const ratio = (window.devicePixelRatio || 1) * zoomOf(canvas);
   if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
     canvas.width = Math.round(width * ratio);
     canvas.height = Math.round(height * ratio);
@@ -127,7 +145,7 @@ function fitCanvas(canvas, width, height) {
 function writeNumbers(context, texts, columns, left, top, cell, inks, font) {
   const longest = Math.max(...texts.map((text) => text.length));
   const size = Math.min(15, (cell - 3) / (0.58 * Math.max(2, longest)));
-  if (size < 8.5) return;
+  if (size < leastLetters(context.canvas)) return;
   context.font = `${size}px ${font}`;
   context.textAlign = "center";
   context.textBaseline = "middle";

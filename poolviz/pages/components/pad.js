@@ -6,8 +6,10 @@ export default function (component) {
   const { data, parentElement, setStateValue } = component;
   const canvas = parentElement.querySelector("canvas");
   const context = canvas.getContext("2d", { willReadFrequently: true });
-  const pad = pads.get(canvas) || { levels: null, last: null };
+  const hint = parentElement.querySelector(".hint");
+  const pad = pads.get(canvas) || { levels: null, last: null, pointer: undefined };
   pads.set(canvas, pad);
+  hint.textContent = data.hint;
   if (!pad.levels) {
     pad.levels = Uint8Array.from(data.levels);
     paint();
@@ -17,6 +19,7 @@ export default function (component) {
     const image = context.createImageData(28, 28);
     pad.levels.forEach((level, i) => image.data.set([level, level, level, 255], 4 * i));
     context.putImageData(image, 0, 0);
+    hint.hidden = pad.levels.some((level) => level > 0);
   }
 
   // A soft round pen of about two cells, the stroke width of MNIST.
@@ -45,17 +48,25 @@ export default function (component) {
     paint();
   }
 
+  // One pointer draws: a second finger or the palm that rests beside a pen is not it, nor a mouse's other buttons.
   canvas.onpointerdown = (event) => {
+    if (pad.pointer !== undefined || event.button !== 0) return;
+    pad.pointer = event.pointerId;
     canvas.setPointerCapture(event.pointerId);
-    pad.last = null;
     draw(event);
   };
-  canvas.onpointermove = (event) => event.buttons && pad.last && draw(event);
-  canvas.onpointerup = () => {
+  canvas.onpointermove = (event) => {
+    if (event.pointerId !== pad.pointer) return;
+    for (const each of event.getCoalescedEvents?.() ?? [event]) draw(each); // a fast pen reports more than a frame shows
+    draw(event);
+  };
+  canvas.onpointerup = (event) => {
+    if (event.pointerId !== pad.pointer) return;
+    pad.pointer = undefined;
     pad.last = null;
     setStateValue("levels", Array.from(pad.levels));
   };
-  canvas.onpointercancel = canvas.onpointerup; // a scroll or a palm ends a stroke too
+  canvas.onpointercancel = canvas.onpointerup; // the system takes the pointer: what is drawn stays
   parentElement.querySelector("button").onclick = () => {
     pad.levels = new Uint8Array(784);
     paint();

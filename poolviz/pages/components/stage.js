@@ -168,10 +168,9 @@ function indexOfCell(stage, [r, c]) {
 
 // The output cell under the pointer; over the input, the cell whose window has its centre nearest.
 function cellAt(stage, card, event) {
-  const box = card.canvas.getBoundingClientRect();
+  const { x, y } = pointerAt(card.canvas, card.side, event);
   const { kernel, stride, padding, dilation, output } = stage.data.grid;
-  const at = [(event.clientY - box.top - card.top) / card.cell, (event.clientX - box.left - card.left) / card.cell];
-  return at.map((position, axis) => {
+  return [(y - card.top) / card.cell, (x - card.left) / card.cell].map((position, axis) => {
     let index = Math.floor(position);
     if (card.map.space === "input") {
       const middle = (dilation[axis] * (kernel[axis] - 1) + 1) / 2;

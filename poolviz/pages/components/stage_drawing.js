@@ -182,7 +182,7 @@ function drawWeights(stage, card) {
     const shown = bar.odds !== null ? bar.odds : bar.weight;
     if (slot >= 30) {
       context.fillStyle = stage.ink;
-      context.font = `12px ${stage.font}`;
+      context.font = `13px ${stage.font}`;
       context.textBaseline = "alphabetic";
       context.fillText(bar.padding ? "pad" : shortShare(shown), x + width / 2, base - Math.max(0, shown) * room - 4);
       context.globalAlpha = 0.75;
@@ -208,7 +208,7 @@ function drawWeightGrid(stage, card, context, { bars, largest, lowest }) {
   const most = Math.max(1, largest, -lowest);
   context.textAlign = "center";
   context.textBaseline = "middle";
-  context.font = `12px ${stage.font}`;
+  context.font = `13px ${stage.font}`;
   bars.forEach((bar, i) => {
     const [x, y] = [left + (i % columns) * width, Math.floor(i / columns) * height];
     const share = bar.odds ?? bar.weight;
@@ -252,8 +252,8 @@ function panelWords(stage, map) {
 function announce(stage) {
   requestAnimationFrame(() => {
     const [r, c] = stage.cell;
-    const outputs = stage.cards.filter((card) => card.map.role === "output");
-    const words = outputs.map((card) => `${card.map.title}: ${card.words.textContent}`).join("; ");
+    const pooled = stage.cards.filter((card) => card.map.role !== "input");
+    const words = pooled.map((card) => `${card.map.title}: ${card.words.textContent}`).join("; ");
     stage.live.textContent = `Row ${r}, column ${c}. ${words}`;
   });
 }

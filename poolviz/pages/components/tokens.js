@@ -98,9 +98,8 @@ function listen(board) {
 
 // The token and dimension under the pointer; below the tokens and beside the heatmap, only one of them moves.
 function placeAt(board, event) {
-  const box = board.canvas.getBoundingClientRect();
-  const { left, top, wide, row } = board.sizes;
-  const [x, y] = [event.clientX - box.left, event.clientY - box.top];
+  const { left, top, wide, row, width } = board.sizes;
+  const { x, y } = pointerAt(board.canvas, width, event);
   let [token, dimension] = board.place;
   if (y >= top && y < top + row * board.tokens) token = Math.floor((y - top) / row);
   if (x >= left && x < left + wide) dimension = board.data.order[Math.min(board.dimensions - 1, Math.floor(((x - left) / wide) * board.dimensions))];

@@ -38,7 +38,8 @@ function layoutBoard(board) {
   const ruler = board.canvas.getContext("2d");
   ruler.font = `700 14px ${board.font}`;
   const names = Math.max(...board.names.map((name) => ruler.measureText(name).width));
-  const lone = board.data.tall / board.tokens < 13; // rows too low for names: one name with its number
+  board.least = leastLetters(board.canvas);
+  const lone = board.data.tall / board.tokens - 1 < Math.max(12, board.least); // rows too low for names: one name with its number
   const left = Math.min(Math.max(56, names + (lone ? 48 : 12)), Math.max(72, width * 0.16));
   const bar = Math.max(12, Math.min(70, (width * 0.4) / columns, (width - left - 128) / columns - 8));
   const wide = Math.max(120, width - left - columns * (bar + 8) - 8);
@@ -118,7 +119,7 @@ function drawPaddingRows(board, context) {
 function drawVectors(board, context) {
   const { left, wide, below, bar } = board.sizes;
   const dimension = board.place[1];
-  write(context, board, "pooled vectors", left, below - 13, { size: 12, alpha: 0.75, most: wide });
+  write(context, board, "pooled vectors", left, below - 13, { alpha: 0.75, most: wide });
   board.readings.forEach((reading, i) => {
     const y = below + i * (STRIP + GAP);
     context.drawImage(narrowed(board, reading.picture), left, y, wide, STRIP);
@@ -135,14 +136,15 @@ function drawTokenNames(board, context) {
   const { left, top, row } = board.sizes;
   const [token] = board.place;
   const size = Math.min(14, row - 1);
+  const lone = size < Math.max(12, board.least);
   board.names.forEach((name, i) => {
-    if (size < 9 || (i === token && size < 12)) return;
+    if (size < board.least || (i === token && lone)) return;
     const faint = board.data.mask[i] ? 1 : 0.55;
     write(context, board, name, left - 6, top + (i + 0.5) * row, {
       align: "right", size, most: left - 8, weight: i === token ? 700 : 400, alpha: faint,
     });
   });
-  if (size >= 12) return;
+  if (!lone) return;
   // rows too low for names: the one that is pointed at
   const y = Math.max(top + 9, Math.min(top + row * board.tokens - 9, top + (token + 0.5) * row));
   context.fillStyle = board.paper;
@@ -163,8 +165,9 @@ function drawColumn(board, context) {
     context.fillStyle = `rgb(${rgb})`;
     context.fillRect(x, top + i * row, bar, Math.ceil(row));
     context.globalAlpha = 1;
-    if (row < 12) continue;
-    context.font = `${Math.min(13, row - 2)}px ${board.font}`;
+    const size = Math.min(13, row - 2);
+    if (size < Math.max(10, board.least)) continue;
+    context.font = `${size}px ${board.font}`;
     context.textAlign = "right";
     context.textBaseline = "middle";
     context.fillStyle = inkOn(rgb);
@@ -196,10 +199,10 @@ function drawShares(board, context) {
       const y = top + token * row;
       context.fillRect(x + 1, y + Math.min(2, row / 8), (bar - 1) * Math.min(1, Math.max(0, share)), row - Math.min(4, row / 4));
       context.globalAlpha = 1;
-      if (row < 13 || bar < 30 || share === 0) continue;
+      if (row < 14 || bar < 30 || share === 0) continue;
       const text = shortShare(share);
       const inside = share > 0.6;
-      context.font = `12px ${board.font}`;
+      context.font = `13px ${board.font}`;
       context.textAlign = inside ? "right" : "left";
       context.textBaseline = "middle";
       context.fillStyle = inside && !faint ? inkOn(hexToRgb(reading.colour)) : board.ink;
@@ -213,9 +216,9 @@ function drawShares(board, context) {
 function drawHeading(board, context, reading, x, bar) {
   const [, first, second] = /^(.*): (.*)$/.exec(reading.title) || /^(\S+?-|\S+) ?(.*)$/.exec(reading.title);
   const lines = second ? [first, second] : ["", first];
-  context.font = `600 12px ${board.font}`;
+  context.font = `600 13px ${board.font}`;
   const longest = Math.max(...lines.map((line) => context.measureText(line).width));
-  const size = Math.max(9, Math.min(12, (12 * (bar + 6)) / longest)); // small letters beat missing ones
+  const size = Math.max(board.least, Math.min(13, (13 * (bar + 6)) / longest)); // small letters beat missing ones
   lines.forEach((line, i) => write(context, board, line, x, HEAD - 27 + 15 * i, { size, weight: 600, most: bar + 7 }));
 }
 
@@ -232,7 +235,7 @@ function drawFrame(board, context) {
   thinOutline(context, left - 2, top + (token + 0.5) * row - high / 2, wide + 4, high);
   if (wide < 260) return; // the dimension's number needs the room
   const sorted = board.data.order.every((dimension_, i) => dimension_ === i) ? "" : ", sorted";
-  write(context, board, `${board.dimensions} dimensions of ${board.tokens} tokens${sorted}`, left, top - 12, { size: 12, alpha: 0.75, most: wide });
+  write(context, board, `${board.dimensions} dimensions of ${board.tokens} tokens${sorted}`, left, top - 12, { alpha: 0.75, most: wide });
 }
 
 function thinOutline(context, x, y, width, height) {

@@ -1,0 +1,1 @@
+"""Lessons: files of plain text that lead through the pages. Knows nothing of Streamlit."""
