@@ -94,7 +94,7 @@ def _text(text: str, facts: Facts) -> str:
 
 def _head(lesson: Lesson, handout: LessonHandout) -> None:
     at, count = st.session_state["frame.step"], len(lesson.steps)
-    title, moves = st.columns([4, 7], vertical_alignment="center")
+    title, moves = st.columns([5, 7], vertical_alignment="center")
     title.progress(at / count, f"**{plain(lesson.title)}** · {at} of {count}")
     with moves.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"):
         st.download_button(
