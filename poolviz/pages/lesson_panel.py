@@ -136,6 +136,8 @@ def _question(lesson: Lesson, step: Step, question: Question, tell: Tell | None)
         _ask(question, number, f"lesson_draft {lesson.name} {number}")
         return
     try:
+        if step.show.page == "train":  # another race gives another answer
+            st.session_state.pop(JUDGED, None)
         right, told = _judged((lesson.name, number, given), question, tell)
     except MissingFactError as missing:
         unknown = f"The page tells no {missing} now: press *Reset view*, or look for this name in the lesson's file."
@@ -186,6 +188,7 @@ def _answer(step: int, kind: str, key: str) -> None:
 
 
 def _forget(step: int) -> None:
+    st.session_state.pop(JUDGED, None)
     answers = st.session_state["frame.answers"]
     st.session_state["frame.answers"] = {number: given for number, given in answers.items() if number != step}
     go(step)
