@@ -6,8 +6,9 @@ Names are `window.`, `map.`, `sentence.` or an operator's registry name, a dot, 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import product
 
 from torch import Tensor
 
@@ -15,14 +16,40 @@ from poolviz.charts.compare import Setting
 from poolviz.charts.stage import Output, Stage
 from poolviz.charts.tokens import Reading
 from poolviz.lessons.lesson import Fact, Facts
-from poolviz.pooling import grid_for
+from poolviz.pooling import POOLINGS, grid_for
 from poolviz.pooling.measure import discarded_share, shift_changes
+from poolviz.runs.claims import CLAIMS
 from poolviz.runs.evidence import Finding
 from poolviz.runs.groups import Group
 from poolviz.runs.results import MEASURES
 from poolviz.runs.summary import Standing
 
 Named = Mapping[str, Callable[[], Fact]]
+
+VALUES = ("cells", "zeros", "largest", "smallest", "mean", "sum")
+OPERATOR = ("output", "rows", "columns", "weight", "chance", "heard", "discarded", "shift")
+READING = ("dimensions", "loudest", "share", "quietest", "speakers", "first", "error", "cosine")
+EPOCH = ("train-error", "validation-error", "train-loss", "validation-loss", "seconds")
+
+
+def known_names(page: str) -> frozenset[str]:
+    """The facts that a page may tell; whether it tells one depends on what it shows.
+
+    A lesson's author is told of any other name when the lesson is read. `-percent` may follow each.
+    """
+    if page == "feature-maps":
+        single = {"map.rows", "map.columns", "cell.row", "cell.column", "apart.share"}
+        return frozenset(single | _names(("map", "window"), VALUES) | _names(POOLINGS, VALUES + OPERATOR))
+    if page == "sentences":
+        return frozenset({"sentence.tokens"} | _names(POOLINGS, READING))
+    if page == "train":
+        return frozenset({"runs.count", "runs.ended"} | _names(POOLINGS, EPOCH))
+    measures = [name.replace("_", "-") + end for name in MEASURES for end in ("", "-sd")]
+    return frozenset(_names(("claim",), map(str.lower, CLAIMS)) | _names(POOLINGS, ("runs", *measures)))
+
+
+def _names(prefixes: Iterable[str], words: Iterable[str]) -> set[str]:
+    return {f"{prefix}.{word}" for prefix, word in product(prefixes, words)}
 
 
 def map_facts(stage: Stage, setting: Setting, cell: tuple[int, int]) -> Facts:

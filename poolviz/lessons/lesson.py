@@ -92,6 +92,16 @@ class Step:
     then: Mapping[str, str] | None = None  # what changes in the address once the question is answered
     wait: str = ""  # said while the page does not tell what the reveal needs
 
+    def names(self) -> list[str]:
+        """The facts that its texts, conditions and answer name, in their order."""
+        question = self.question
+        named = [found[1] for found in PLACE.finditer(self.text)]
+        if question is not None:
+            for option in question.options:
+                named += [side for left, _, right in PART.findall(option.when) for side in (left, right)]
+            named += [question.answer, *(found[1] for found in PLACE.finditer(question.reveal))]
+        return [name for name in named if re.fullmatch(NAME, name)]
+
 
 @dataclass(frozen=True)
 class Lesson:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from poolviz.lessons import reading
 from poolviz.lessons.lesson import Facts, Lesson, MissingFactError, Question, Step, filled
+from poolviz.pages import lesson_check
 from poolviz.pages.frame import ENTER, FAULT
 from poolviz.pages.handout import Handout, LessonHandout, Told, blank, tell_step
 from poolviz.pages.share import view_link
@@ -23,7 +23,7 @@ MINUTE = 60.0
 @st.cache_data(ttl=MINUTE, max_entries=1, show_spinner=False)
 def lessons() -> tuple[dict[str, Lesson], list[str]]:
     """All lessons by name, and what is wrong with other files; a file that was changed counts within a minute."""
-    return reading.shelf()
+    return lesson_check.shelf()
 
 
 def lesson_of() -> Lesson | None:

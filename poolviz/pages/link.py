@@ -131,22 +131,30 @@ FRAME: dict[str, Param] = {  # what every page's address may hold
 }
 
 
+def parsed(params: Mapping[str, Param], query: Mapping[str, str]) -> dict[str, Any]:
+    """The values of an address that a lesson names, by parameter; ValueError in a sentence where one is bad."""
+    known = {_in_address(key): key for key in params}
+    unknown = [name for name in query if name not in known]
+    if unknown:
+        raise ValueError(f"'{unknown[0]}' is no part of this page's address; known are {', '.join(known)}.")
+    values = {}
+    for name, given in query.items():
+        try:
+            values[known[name]] = params[known[name]].parse(given)
+        except ValueError as reason:
+            raise ValueError(f"{name} = {given[:LONGEST_SHOWN]}: {reason}.") from None
+    return values
+
+
 def apply(params: Mapping[str, Param], query: Mapping[str, str], partly: bool = False) -> None:
     """Put a page into the state of an address that a lesson names, before its widgets are drawn.
 
     `partly` leaves alone what the address does not name. ValueError in a sentence where a value is bad; the page is
     then as it was.
     """
-    known = {_in_address(key): key for key in params}
-    unknown = [name for name in query if name not in known]
-    if unknown:
-        raise ValueError(f"'{unknown[0]}' is no part of this page's address; known are {', '.join(known)}.")
-    values = {} if partly else {key: copy(param.default) for key, param in params.items()}
-    for name, given in query.items():
-        try:
-            values[known[name]] = params[known[name]].parse(given)
-        except ValueError as reason:
-            raise ValueError(f"{name} = {given[:LONGEST_SHOWN]}: {reason}.") from None
+    values = parsed(params, query)
+    if not partly:
+        values = {key: copy(param.default) for key, param in params.items()} | values
     st.session_state.setdefault(RESTORED, set()).add(next(iter(params)))
     st.session_state.setdefault(NOTICES, [])
     st.session_state.setdefault(UNTOLD, False)
