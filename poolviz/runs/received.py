@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from poolviz.runs import networks, results
-from poolviz.runs.pages_of_parquet import check_pages
+from poolviz.runs import networks, parquet_apart, results
 from poolviz.runs.plausible import check_epochs, check_figures, check_judgement
 from poolviz.runs.store import Run
 from poolviz.training.config import CLASSES, RunConfig
 from poolviz.training.folder import ENDED
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    import numpy as np
 
 TEXTS = ("device", "processor", "python", "system", "commit")  # of environment.json
 WHOLES = ("cores", "threads")
@@ -255,46 +254,28 @@ def _log(data: bytes) -> bytes:
 def _predictions(path: Path, config: RunConfig) -> str:
     """Four columns of numbers, and which split and epoch they are of; written anew. The split."""
     import pandas as pd
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    data = path.read_bytes()
-    try:
-        file = pq.ParquetFile(pa.BufferReader(data), thrift_string_size_limit=2**20, thrift_container_size_limit=10_000)
-        names, facts = tuple(file.schema_arrow.names), file.schema_arrow.metadata or {}
-        if names == COLUMNS:
-            check_pages(data, file.metadata, MOST_ROWS)
-        table = file.read(use_threads=False) if names == COLUMNS else None
-    except ValueError as error:
-        told = str(error) if str(error).startswith("predictions.parquet") else ""
-        raise ValueError(told or "predictions.parquet is damaged: it cannot be read.") from error
-    except Exception as error:  # pyarrow raises OSError and others on damaged bytes
-        raise ValueError("predictions.parquet is damaged: it cannot be read.") from error
-    if table is None:
-        raise ValueError(f"predictions.parquet must have the columns {', '.join(COLUMNS)} and no others.")
-    kinds = {"example": "int32", "label": "int16", "prediction": "int16", "confidence": "float32"}
+    table, about = parquet_apart.columns(path.read_bytes(), COLUMNS, MOST_ROWS)
     _check_columns(table, len(CLASSES[config.task]))
-    kept = pd.DataFrame({name: table[name].to_numpy().astype(kind) for name, kind in kinds.items()})
-    kept.attrs = _facts(facts.get(b"PANDAS_ATTRS", b"{}"))
+    kinds = {"example": "int32", "label": "int16", "prediction": "int16", "confidence": "float32"}
+    kept = pd.DataFrame({name: table[name].astype(kind) for name, kind in kinds.items()})
+    kept.attrs = _facts(about)
     kept.to_parquet(path, index=False)
     return kept.attrs["split"]
 
 
-def _check_columns(table: pa.Table, classes: int) -> None:
+def _check_columns(table: Mapping[str, np.ndarray], classes: int) -> None:
     """Kinds and ranges."""
     import numpy as np
-    import pyarrow as pa
 
     highest = {"example": MOST_EXAMPLE, "label": classes - 1, "prediction": classes - 1, "confidence": 1}
     for name, high in highest.items():
-        kind, values = table[name].type, table[name]
-        right = pa.types.is_floating(kind) if name == "confidence" else pa.types.is_integer(kind)
-        if not right or values.null_count:
+        numbers = table[name]
+        if numbers.dtype.kind not in ("f" if name == "confidence" else "iu"):
             raise ValueError(f"predictions.parquet must hold numbers under {name!r}, one a row.")
-        numbers = values.to_numpy()
         if not ((numbers >= 0) & (numbers <= high)).all():  # NaN is neither
             raise ValueError(f"predictions.parquet must hold values from 0 to {high:,} under {name!r}.")
-    if len(np.unique(table["example"].to_numpy())) != len(table):
+    if len(np.unique(table["example"])) != len(table["example"]):
         raise ValueError("predictions.parquet holds an example twice.")
 
 
