@@ -11,8 +11,11 @@ import streamlit as st
 from torch import Tensor
 
 from poolviz.charts.answers import Answer, answers_payload
+from poolviz.charts.colour import PALETTES
 from poolviz.charts.compare import Setting
-from poolviz.charts.handout import Block
+from poolviz.charts.handout import Block, Pictures
+from poolviz.charts.handout import Picture as HandedOut
+from poolviz.charts.pictures import Tile, picture_url
 from poolviz.inputs import features, images
 from poolviz.inputs.images import InputError, Picture
 from poolviz.pages import link
@@ -29,6 +32,7 @@ from poolviz.runs.summary import labels
 from poolviz.training.config import CLASSES, RunConfig
 
 MOST_NETWORKS = 16  # asked at once
+DRAWN = 200  # pixels of the drawing in a handout
 OWN_TASK = {"mnist": "mnist", "digit": "digits", "fashion-mnist": "fashion-mnist"}  # whose pictures an input gives
 NAMES = {name: pooling.label for name, pooling in POOLINGS.items()} | {"none": "No pooling"}  # "None says 3" misleads
 Network = tuple[str, Run, RunConfig]  # its name among those that are asked
@@ -37,8 +41,7 @@ Network = tuple[str, Run, RunConfig]  # its name among those that are asked
 def answers_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> list[Block]:
     """Every network of one task reads the picture, or what is drawn here and now. What a handout shows of it."""
     if st.session_state["input"] == "drawing":
-        _drawing_section()
-        return []
+        return _drawing_section()
     if asked := _choose_networks():
         if st.button("Draw a digit", on_click=_begin_to_draw, icon=":material/draw:"):
             st.rerun()  # the input is chosen outside of this fragment
@@ -47,16 +50,24 @@ def answers_section(values: Tensor, channel: int, setting: Setting, cell: tuple[
     return []
 
 
-def _drawing_section() -> None:
+def _drawing_section() -> list[Block]:
+    answers: list[Block] = []
     with st.container(horizontal=True, gap="medium"):
         with st.container(width="content"):
             levels = _draw()
             asked = _choose_networks()
         with st.container(width="stretch"):
             if any(levels):
-                _answers(asked, images.drawing(levels), native=False)
+                answers = _answers(asked, images.drawing(levels), native=False)
             elif asked:
                 _wait_for_a_stroke(asked)
+    return [_as_drawn(levels), *answers] if any(levels) else ["Nothing is drawn yet."]
+
+
+def _as_drawn(levels: bytes) -> Pictures:
+    plane = images.drawing(levels).pixels[0]
+    ramp = PALETTES[st.session_state["palette"]]
+    return Pictures([HandedOut("as it was drawn", picture_url(Tile("", "", plane, (0.0, 1.0), ramp), DRAWN))])
 
 
 def _begin_to_draw() -> None:

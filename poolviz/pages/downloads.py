@@ -29,17 +29,18 @@ def stage_menu(stage: Stage, more: Sequence[File] = ()) -> None:
 
 
 def download_menu(
-    picture: Callable[[str], bytes] | None, numbers: Callable[[], bytes], more: Sequence[File] = ()
+    picture: Callable[[str], bytes] | None, numbers: Callable[[], bytes] | None, more: Sequence[File] = ()
 ) -> None:
     """Files are made when they are asked for, not at each run; only then is Altair imported.
 
-    `picture` makes "png" or "svg" bytes and is None where there is nothing to draw, `numbers` CSV.
+    `picture` makes "png" or "svg" bytes, `numbers` CSV; each is None where there is none.
     """
     files: list[File] = []
     if picture is not None:
         files.append(("Picture (PNG)", "poolviz.png", "image/png", lambda: picture("png")))
         files.append(("Picture (SVG)", "poolviz.svg", "image/svg+xml", lambda: picture("svg")))
-    files.append(("Numbers (CSV)", "poolviz.csv", "text/csv", numbers))
+    if numbers is not None:
+        files.append(("Numbers (CSV)", "poolviz.csv", "text/csv", numbers))
     with st.popover("Save", icon=":material/download:", width="stretch"):
         for label, name, mime, make in (*files, *more):
             st.download_button(label, make, name, mime, on_click="ignore", width="stretch")

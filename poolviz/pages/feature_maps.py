@@ -13,7 +13,7 @@ from poolviz.pages import link
 from poolviz.pages.choose_input import choose_channel, choose_map, choose_picture
 from poolviz.pages.choose_pooling import choose_setting
 from poolviz.pages.components import mount_stage
-from poolviz.pages.downloads import stage_menu
+from poolviz.pages.downloads import download_menu, stage_menu
 from poolviz.pages.facts import show_facts
 from poolviz.pages.foot import foot
 from poolviz.pages.frame import hand_out, tell
@@ -72,7 +72,10 @@ def _explore(values: Tensor, channel: int, setting: Setting, title: str, palette
     )
     telling = _telling_cell(stage)
     if drawing:  # the pad takes the stage's place: a stroke runs the section alone
-        _section(lens, values, channel, setting, telling)
+        handout = Handout("Draw a digit", shown.replace("**", ""), str(setting.seed), "", list)
+        with menu:
+            download_menu(None, None, [handout.file()])
+        _section(lens, values, channel, setting, telling, handout)
         return
     if lens in STAGE_LENSES:
         stage = STAGE_LENSES[lens](stage, setting)

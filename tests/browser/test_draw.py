@@ -124,6 +124,38 @@ def test_a_copied_link_shows_the_same_and_digits_networks_answer_too(tab, chromi
     assert answers(tab) == mine
 
 
+def test_a_handout_holds_the_drawing_and_its_answers(tab, chromium, tmp_path):
+    opened(tab)
+
+    def handout():
+        tab.page.get_by_role("button", name="Save").click()
+        with tab.page.expect_download() as kept:
+            tab.page.get_by_role("button", name="Handout (HTML)").click()
+        tab.page.keyboard.press("Escape")
+        alone = chromium.new_page()
+        alone.route("**", lambda route: route.continue_() if route.request.url.startswith("file:") else route.abort())
+        kept.value.save_as(tmp_path / "handout.html")
+        alone.goto(f"file://{tmp_path}/handout.html")
+        return alone
+
+    empty = handout()
+    assert "Nothing is drawn yet." in empty.locator("body").inner_text()
+    empty.close()
+    stroke(tab, ONE)
+    shown = answers(tab)
+    tab.page.wait_for_url(re.compile("drawing="))
+    tab.idle()
+    full = handout()
+    full.locator(".card").nth(4).wait_for()
+    assert (
+        dict(zip(full.locator(".card h4").all_inner_texts(), full.locator(".card .top b").all_inner_texts())) == shown
+    )
+    drawing = full.locator("img").first
+    assert drawing.evaluate("image => image.complete && image.naturalWidth") == 28 * round(2 * 200 / 28)
+    assert re.search(r"drawing=([\w-]+)", tab.page.url)[0] in full.content().replace("&amp;", "&")
+    full.close()
+
+
 def test_a_finger_draws_and_a_second_one_does_not(chromium, server):
     context = chromium.new_context(viewport={"width": 768, "height": 1024}, has_touch=True)
     page = context.new_page()
