@@ -94,7 +94,7 @@ def _text(text: str, facts: Facts) -> str:
 
 def _head(lesson: Lesson, handout: LessonHandout) -> None:
     at, count = st.session_state["frame.step"], len(lesson.steps)
-    title, moves = st.columns([5, 7], vertical_alignment="center")
+    title, moves = st.columns([4, 8], vertical_alignment="center")
     title.progress(at / count, f"**{plain(lesson.title)}** · {at} of {count}")
     with moves.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"):
         st.download_button(
@@ -107,7 +107,8 @@ def _head(lesson: Lesson, handout: LessonHandout) -> None:
             on_click="ignore",
         )
         st.button("Leave", icon=":material/close:", type="tertiary", on_click=leave)
-        st.button("Reset view", icon=":material/restart_alt:", type="tertiary", on_click=go, args=(at,))
+        again = "Show the step's own view again"
+        st.button("Reset", icon=":material/restart_alt:", type="tertiary", on_click=go, args=(at,), help=again)
         if at > 1:
             st.button("Back", icon=":material/arrow_back:", on_click=go, args=(at - 1,))
         if at < count:
@@ -140,7 +141,7 @@ def _question(lesson: Lesson, step: Step, question: Question, tell: Tell | None)
             st.session_state.pop(JUDGED, None)
         right, told = _judged((lesson.name, number, given), question, tell)
     except MissingFactError as missing:
-        unknown = f"The page tells no {missing} now: press *Reset view*, or look for this name in the lesson's file."
+        unknown = f"The page tells no {missing} now: press *Reset*, or look for this name in the lesson's file."
         st.info(step.wait or unknown)
     except ValueError:
         st.warning("This link holds an answer that is none. Predict anew.")

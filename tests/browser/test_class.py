@@ -553,7 +553,7 @@ def test_a_lesson_by_clicks_alone(light):
     page.get_by_label("Kernel size", exact=True).fill("3")
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("kernel=3"))
-    light.click("Reset view")
+    light.click("Reset")
     assert "kernel" not in page.url and light.page.locator(".card.output").count() == 2
     assert predict(light, 2.5).startswith("Right: 2.5.")
     assert light.page.locator(".card.output").count() == 3  # the answer's own view
