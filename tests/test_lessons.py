@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from streamlit.testing.v1 import AppTest
 
+from poolviz.inputs import features, images
 from poolviz.lessons import reading
 from poolviz.lessons.lesson import PLACE
 from poolviz.pages.show import plain
@@ -80,3 +81,36 @@ def test_the_answers_are_torchs(opened):
     average = F.avg_pool2d(grid, 2)[0, 0, 0, 0].item()
     assert opened("sparse", 2, f"{average:g}").success
     assert opened("sparse", 2, f"{average + 0.1:g}").info
+
+
+def test_going_back_to_a_short_link_shows_the_steps_own_view(opened):
+    """The short link is the browser's first entry: its window of 8, 0, 0, 0 is asked about, not the default picture."""
+    app = opened("sparse", 2)
+    assert "Max keeps 8." in text_of(app)
+    for name in list(app.query_params):
+        if name not in ("lesson", "step"):
+            del app.query_params[name]
+    app.run()
+    assert not app.exception and app.session_state["input"] == "grid"
+    assert "Max keeps 8." in text_of(app)
+
+
+@pytest.mark.parametrize("cell", ["28-0", "0-28", "99-99"])
+def test_a_cell_that_the_output_has_not_is_no_answer(opened, cell):
+    app = opened("sparse", 4, cell)
+    assert not app.exception and not app.success and not app.info
+    assert "This link holds an answer that is none. Predict anew." in [each.value for each in app.warning]
+
+
+def test_the_cell_that_was_chosen_is_right_where_torch_says_so_and_is_the_one_that_is_told(opened):
+    """Screen, reveal and handout tell of one cell: the best and the worst one of torch's own layers."""
+    plane = features.edge_map(images.photograph("flower", 56)).values[:1, None]
+    apart = (F.max_pool2d(plane, 2) - F.avg_pool2d(plane, 2)).abs()[0, 0]
+    for place, right in ((int(apart.argmax()), True), (int(apart.argmin()), False)):
+        row, column = divmod(place, apart.shape[1])
+        app = opened("sparse", 4, f"{row}-{column}")
+        assert not app.exception and bool(app.success) == right and bool(app.info) != right
+        assert app.session_state["cell"] == (row, column)
+        share = f"they are {float(apart[row, column] / apart.max()):.0%} as far apart"
+        assert share in text_of(app)
+        assert share in app.session_state["lesson_told"]["sparse", 4].reveal  # of which the handout is made

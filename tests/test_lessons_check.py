@@ -7,7 +7,7 @@ from streamlit.testing.v1 import AppTest
 from poolviz.charts.compare import Setting, compare
 from poolviz.lessons import reading
 from poolviz.lessons.facts import comparison_facts, known_names, map_facts, training_facts
-from poolviz.lessons.lesson import PAGES
+from poolviz.lessons.lesson import PAGES, MissingFactError, Option
 from poolviz.pages import lesson_check
 from tests.test_lessons_reading import GOOD, written
 
@@ -69,3 +69,22 @@ def test_every_fact_that_a_page_tells_is_known():
         for step in lesson.steps:
             used[step.show.page] |= {name.removesuffix("-percent") for name in step.names()}
     assert all(used[page] and used[page] <= known_names(page) for page in PAGES)
+
+
+def test_a_distance_is_told_where_two_outputs_are_alike():
+    x = torch.rand(6, 6)
+    for operators in [("max",), ("max", "none")]:
+        setting = Setting(operators)
+        assert "apart.share" not in map_facts(compare(x, setting, "t"), setting, (0, 0))
+
+
+@pytest.mark.parametrize("when", ["c.word > 3", "a.x < 'holds'", "a.x > c.word"])
+def test_a_word_is_not_larger_or_smaller(when):
+    with pytest.raises(MissingFactError):
+        Option("", when).right({"a.x": lambda: 1.5, "c.word": lambda: "holds"})
+
+
+def test_a_file_of_brackets_is_one_sentence_and_hides_no_other(faults, tmp_path):
+    written(tmp_path, "a = " + "[" * 50_000, "deep.toml")
+    (told,) = faults()
+    assert told.startswith("deep.toml: ") and "mine" in lesson_check.shelf()[0]

@@ -18,6 +18,7 @@ import streamlit as st
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from sklearn.datasets import load_digits
 from streamlit.testing.v1 import AppTest
 
 from poolviz.inputs import features, images, models
@@ -25,6 +26,7 @@ from poolviz.inputs.features import FeatureMap
 from poolviz.pages import sections
 from poolviz.pages.parameters import LENSES, OPERATORS
 from poolviz.pooling import POOLINGS, pool2d
+from poolviz.runs import networks
 from tests.test_charts_compare import weights_of
 
 ROOT = Path(__file__).parents[1]
@@ -432,6 +434,17 @@ def test_another_picture_is_answered_too_and_a_button_leads_to_the_pad():
     next(button for button in app.button if button.label == "Draw a digit").click()
     healthy(app.run())
     assert app.query_params == {"lens": "answers", "index": "12", "input": "drawing"} and protos(app, "poolviz_pad")
+
+
+def test_a_picture_of_the_networks_own_data_reaches_them_as_in_training(monkeypatch):
+    """scikit-learn's digits, over 16; some have no cell of 16, so their own maximum would be another scale."""
+    given, read = [], networks.read
+    monkeypatch.setattr(networks, "read", lambda run, image: given.append(image) or read(run, image))
+    dim = next(i for i, picture in enumerate(load_digits().images) if picture.max() < 16)
+    opened(lens="answers", index=str(dim), networks="digits")
+    assert len(given) == 7
+    expected = torch.tensor(load_digits().images[dim] / 16, dtype=torch.float32)
+    torch.testing.assert_close(given[0].reshape(8, 8), expected)
 
 
 def test_a_wiped_drawing_leaves_the_address():

@@ -398,3 +398,15 @@ def test_an_address_that_the_browser_has_not_heard_of_yet_takes_nothing_back():
     healthy(app.run())
     assert (app.session_state["kernel"], app.session_state["stride"]) == (4, 1)
     assert app.query_params["kernel"] == "4"
+
+
+def test_going_back_leaves_projector_mode_at_once():
+    """Without a sidebar its button is the only way out: the look and the button follow one address."""
+    app = opened()
+    (projector,) = (each for each in app.button if each.label == "Projector")
+    healthy(projector.click().run())
+    assert app.query_params["projector"] == "yes" and "zoom" in app.get("html")[0].proto.body
+    app.query_params.clear()  # as a browser's Back does
+    healthy(app.run())
+    assert "zoom" not in app.get("html")[0].proto.body
+    assert not any(each.label == "Leave projector mode" for each in app.button)

@@ -63,8 +63,9 @@ def map_facts(stage: Stage, setting: Setting, cell: tuple[int, int]) -> Facts:
         "map.columns": lambda: columns,
         "cell.row": lambda: cell[0],
         "cell.column": lambda: cell[1],
-        "apart.share": partial(_apart, stage, cell),
     }
+    if _comparable(stage):
+        found["apart.share"] = partial(_apart, stage, cell)
     found |= _prefixed("window", _values(_window(stage, cell)))
     for output in stage.outputs:
         found |= _prefixed(output.name, _operator(output, stage, setting, cell))
@@ -112,6 +113,11 @@ def _window(stage: Stage, cell: tuple[int, int]) -> Tensor:
     rows, columns = (stage.grid.axis_positions(axis)[cell[axis]] for axis in (0, 1))
     rows, columns = (p[(p >= 0) & (p < n)] for p, n in zip((rows, columns), stage.grid.size, strict=True))
     return stage.values[rows[:, None], columns]
+
+
+def _comparable(stage: Stage) -> bool:
+    """Whether there are two outputs, cell by cell beside one another."""
+    return len(stage.outputs) > 1 and stage.outputs[0].values.shape == stage.outputs[1].values.shape
 
 
 def _apart(stage: Stage, cell: tuple[int, int]) -> float:

@@ -52,9 +52,7 @@ class Option:
 
     def right(self, facts: Facts) -> bool:
         """Whether the condition holds; MissingFactError where the page does not tell."""
-        return all(
-            SIGNS[sign](fact(facts, left), _value(facts, right)) for left, sign, right in PART.findall(self.when)
-        )
+        return all(_holds(facts, *part) for part in PART.findall(self.when))
 
 
 @dataclass(frozen=True)
@@ -136,10 +134,18 @@ def filled(text: str, facts: Facts) -> str:
     return PLACE.sub(put, text)
 
 
-def _value(facts: Facts, written: str) -> Fact:
+def _holds(facts: Facts, left: str, sign: str, right: str) -> bool:
+    """Only numbers are larger or smaller; MissingFactError for a word."""
+    read = fact if sign in ("==", "!=") else _number
+    return SIGNS[sign](read(facts, left), _value(facts, right, read))
+
+
+def _value(facts: Facts, written: str, read: Callable[[Facts, str], Fact]) -> Fact:
     if written.startswith("'"):
+        if read is _number:
+            raise MissingFactError(written)
         return written[1:-1]
-    return fact(facts, written) if re.fullmatch(NAME, written) else float(written)
+    return read(facts, written) if re.fullmatch(NAME, written) else float(written)
 
 
 def _number(facts: Facts, name: str) -> float:

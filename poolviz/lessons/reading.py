@@ -76,6 +76,8 @@ def _table(path: Path) -> dict[str, Any]:
         raise ValueError("it is no UTF-8 text.") from None
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"it is no TOML: {error}.") from None
+    except RecursionError:
+        raise ValueError("its lists are nested too deeply.") from None
 
 
 def _lesson(name: str, table: dict[str, Any]) -> Lesson:

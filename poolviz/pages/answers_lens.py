@@ -34,6 +34,7 @@ from poolviz.training.config import CLASSES, RunConfig
 MOST_NETWORKS = 16  # asked at once
 DRAWN = 200  # pixels of the drawing in a handout
 OWN_TASK = {"mnist": "mnist", "digit": "digits", "fashion-mnist": "fashion-mnist"}  # whose pictures an input gives
+WHITE = {"digits": 16.0, "mnist": 1.0, "fashion-mnist": 1.0}  # the greatest level of a data set's own pictures
 NAMES = {name: pooling.label for name, pooling in POOLINGS.items()} | {"none": "No pooling"}  # "None says 3" misleads
 Network = tuple[str, Run, RunConfig]  # its name among those that are asked
 
@@ -118,7 +119,7 @@ def _answers(asked: list[Network], picture: Picture, native: bool) -> list[Block
     """The networks' answers; a `native` picture is one of their own data set and is taken as it is."""
     task = asked[0][2].task
     plane = features.luminance(picture)
-    low, high = float(plane.min()), float(plane.max())
+    low, high = (0.0, WHITE[task]) if native else (float(plane.min()), float(plane.max()))
     image = (plane - low) / ((high - low) or 1.0)
     try:
         image = image if native else networks.as_digit(image, networks.IMAGE_SIDES.get(task, 28))

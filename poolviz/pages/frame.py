@@ -58,7 +58,7 @@ def hand_out(handout: Handout) -> None:
 @contextmanager
 def frame(pages: Pages, current: Any) -> Iterator[None]:
     """What stands above a page: a lesson's step is drawn when the page has told what it shows."""
-    _restore()
+    _restore(_name(current))
     st.session_state[FACTS] = st.session_state[HANDOUT] = None
     if st.session_state["frame.lesson"]:
         _enter(pages, current)
@@ -78,13 +78,17 @@ def _name(page: Any) -> str:
     return page.url_path or "feature-maps"
 
 
-def _restore() -> None:
-    """A link that names a lesson and nothing else of a page begins with the step's own view."""
+def _restore(page: str) -> None:
+    """Read what the address says of the frame, and of the page too where the browser went back or forward.
+
+    A link that names a lesson and nothing else of a page begins with the step's own view.
+    """
     fresh = next(iter(FRAME)) not in st.session_state
     if fresh:
         link.restore(FRAME)
+    went = not fresh and link.go_along(params_of(page) if page in PAGES else {})
     bare = set(st.query_params) <= {key.rpartition(".")[2] for key in FRAME}
-    if fresh and bare and st.session_state["frame.lesson"]:
+    if (fresh or went) and bare and st.session_state["frame.lesson"]:
         st.session_state[ENTER] = "show"
 
 
@@ -99,13 +103,15 @@ def _enter(pages: Pages, current: Any) -> None:
     if step is None:
         return
     st.session_state[FAULT] = ""
-    page, answered = step.show.page, st.session_state["frame.step"] in st.session_state["frame.answers"]
+    page, given = step.show.page, st.session_state["frame.answers"].get(st.session_state["frame.step"])
     try:
         params = params_of(page)
         if how == "show" or page != "train":  # a race that was begun before the prediction goes on
             link.apply(params, step.show.query)
-        if answered and step.then is not None:
+        if given and step.then is not None:
             link.apply(params, step.then, partly=True)
+        if given and step.question is not None and step.question.kind == "cell":  # the reveal is about this cell
+            link.apply(params, {"cell": given.replace("-", ",")}, partly=True)
     except ValueError as fault:
         st.session_state[FAULT] = plain(str(fault))
         return

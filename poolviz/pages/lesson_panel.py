@@ -123,7 +123,9 @@ def _lesson_handout(lesson: Lesson, step: Step, facts: Facts, shown: Handout | N
     at, numbers = st.session_state["frame.step"], range(1, len(lesson.steps) + 1)
     known = st.session_state.setdefault(TOLD, {})
     answered = at in st.session_state["frame.answers"]
-    known[lesson.name, at] = tell_step(step, facts, answered, known.get((lesson.name, at), Told()))
+    again = step.show.page == "train"  # another race gives other figures
+    before = Told() if again else known.get((lesson.name, at), Told())
+    known[lesson.name, at] = tell_step(step, facts, answered, before)
     told = {number: known[lesson.name, number] for number in numbers if (lesson.name, number) in known}
     links = [view_link({"lesson": lesson.name, "step": str(number)}, page) for number in numbers]
     return LessonHandout(lesson, told, links, at, answered, shown)
@@ -183,7 +185,7 @@ def _answer(step: int, kind: str, key: str) -> None:
     value = st.session_state.get("cell" if kind == "cell" else key)
     if value is None:
         return
-    given = f"{value[0]}-{value[1]}" if kind == "cell" else f"{value:g}"
+    given = f"{value[0]}-{value[1]}" if kind == "cell" else f"{value:.12g}"
     st.session_state["frame.answers"] = st.session_state["frame.answers"] | {step: given}
     st.session_state[ENTER] = "answered"
 

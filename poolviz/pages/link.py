@@ -161,19 +161,26 @@ def apply(params: Mapping[str, Param], query: Mapping[str, str], partly: bool = 
     st.session_state.update(values)
 
 
-def restore(params: dict[str, Param]) -> None:
-    """Fill the session from the address, and keep a notice for each value that is bad.
-
-    That is on a page's first run, and when the browser went to another address by itself: back or forward, or by a
-    link from another page.
-    """
+def restore(params: Mapping[str, Param]) -> None:
+    """Fill the session from the address on a page's first run, and keep a notice for each value that is bad."""
     page = next(iter(params))
     restored = st.session_state.setdefault(RESTORED, set())
     if page not in restored:
         restored.add(page)
         _read(params)
-    elif _went(page):
-        _read(params | FRAME)
+
+
+def go_along(params: Mapping[str, Param]) -> bool:
+    """Fill a known page and the frame anew where the browser went to another address by itself; whether it did.
+
+    That is back or forward, or by a link from another page. Called before anything is drawn.
+    """
+    params = {**params, **FRAME}
+    page = next(iter(params))
+    if page not in st.session_state[RESTORED] or not _went(page):
+        return False
+    _read(params)
+    return True
 
 
 def _went(page: str) -> bool:
@@ -188,7 +195,7 @@ def _went(page: str) -> bool:
     return now != last.address and all(st.session_state.get(key) == value for key, value in last.values.items())
 
 
-def _read(params: dict[str, Param]) -> None:
+def _read(params: Mapping[str, Param]) -> None:
     notices = st.session_state.setdefault(NOTICES, [])
     st.session_state[UNTOLD] = True
     for key, param in params.items():

@@ -148,7 +148,10 @@ def test_a_handout_holds_the_drawing_and_its_answers(tab, chromium, tmp_path):
     full = handout()
     full.locator(".card").nth(4).wait_for()
     assert (
-        dict(zip(full.locator(".card h4").all_inner_texts(), full.locator(".card .top b").all_inner_texts())) == shown
+        dict(
+            zip(full.locator(".card h4").all_inner_texts(), full.locator(".card .top b").all_inner_texts(), strict=True)
+        )
+        == shown
     )
     drawing = full.locator("img").first
     assert drawing.evaluate("image => image.complete && image.naturalWidth") == 28 * round(2 * 200 / 28)
