@@ -139,3 +139,18 @@ def test_first_chart(chromium, tmp_path, capsys):
     with capsys.disabled():
         print(f"\nprocess start to first chart: {figures} (5)")
     assert best <= 10
+
+
+@pytest.mark.parametrize(("query", "ready"), [("", ".stage"), ("sentences", ".tokens")])
+def test_what_a_view_weighs(chromium, server, capsys, query, ready):
+    """What the server sends over its socket until the view is there; Streamlit's own files come once, and are cached."""
+    context = chromium.new_context(viewport={"width": 1440, "height": 900})
+    page, received = context.new_page(), []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda data: received.append(len(data))))
+    page.goto(server.url + query)
+    page.locator(ready + "[data-painted]").wait_for(timeout=60_000)
+    page.wait_for_timeout(1000)
+    context.close()
+    with capsys.disabled():
+        print(f"\n{query or 'feature maps'}, the usual view: {sum(received) / 1000:.0f} KB (300)")
+    assert 5_000 < sum(received) <= 300_000
