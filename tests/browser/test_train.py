@@ -65,10 +65,14 @@ class House:
     def names(self):
         return {path.name for path in self.runs.iterdir()} if self.runs.is_dir() else set()
 
-    def close(self):
+    def quiet(self):
+        """Ask every run to stop: the next test shall not wait behind one that a failed test left."""
         for run in map(self.run, self.names()):
             if not run.ended:
                 run.ask_to_stop()
+
+    def close(self):
+        self.quiet()
         self.server.stop()
         for run in map(self.run, self.names()):
             if run.state == "running":
@@ -100,9 +104,10 @@ def open_tab(chromium, house):
 
 
 @pytest.fixture
-def tab(open_tab):
+def tab(open_tab, house):
     opened = open_tab()
     yield opened
+    house.quiet()
     assert opened.page.get_by_test_id("stException").count() == 0
     opened.page.goto("about:blank")  # it looks at nothing any more
 
