@@ -385,6 +385,8 @@ def test_an_encoder_that_a_teacher_fetched_is_for_everybody(monkeypatch):
     assert fetched == [] and "Ask the Hub" in labels(app)
     monkeypatch.setattr(guard, "at_the_server", lambda: True)
     app = sentences_opened(encoder="some/encoder")
+    assert fetched == []  # a teacher who follows a stranger's link has not asked for anything
+    press(app, "Ask the Hub")
     assert fetched == ["some/encoder"] and "Ask the Hub" not in labels(app)
     monkeypatch.setattr(guard, "at_the_server", lambda: False)
     assert "Ask the Hub" not in labels(sentences_opened(encoder="some/encoder"))

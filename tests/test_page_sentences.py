@@ -485,7 +485,11 @@ def test_an_unknown_encoder_is_one_sentence_and_the_default_stays(no_network, na
 
 def test_an_unreachable_hub_is_not_asked_at_each_change(no_network):
     app = opened(encoder="owner/another-model")
+    assert no_network == []  # a link alone asks nobody
+    next(button for button in app.button if button.label == "Ask the Hub").click()
+    assert one_sentence(healthy(app.run()), "error")
     first = len(no_network)
+    assert first > 0
     for temperature in (0.1, 0.3, 3.0):
         app.select_slider(key=key("temperature")).set_value(temperature)
         assert one_sentence(healthy(app.run()), "error")

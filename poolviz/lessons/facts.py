@@ -56,7 +56,10 @@ def map_facts(stage: Stage, setting: Setting, cell: tuple[int, int]) -> Facts:
     """Of a feature map, the window of output `cell`, and each operator.
 
     `apart.share` is the distance of the first two operators at the cell, as a share of the greatest one on the map.
+    ValueError where the outputs have no such cell: a link may hold any.
     """
+    if not all(0 <= place < size for place, size in zip(cell, stage.grid.output_size, strict=True)):
+        raise ValueError("the outputs have no such cell")
     rows, columns = stage.values.shape
     found = _prefixed("map", _values(stage.values)) | {
         "map.rows": lambda: rows,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import textwrap
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ SHIPPED = Path(__file__).parent / "files"
 SETTING = "POOLVIZ_LESSONS"  # a folder of the teacher's own
 LARGEST = 200_000  # bytes
 MOST_STEPS = 40
+MOST_NUMBER = 10**9  # of whole numbers: TOML has no end of them
+LONGEST = 400  # characters of a sentence that says what is wrong
 KINDS = ("choice", "number", "cell")
 FILE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,60}")
 LESSON_KEYS = {"title": str, "about": str, "minutes": int, "steps": list}
@@ -59,8 +62,9 @@ def read(path: Path) -> Lesson:
     name = path.stem.lstrip("0123456789").lstrip("-") or path.stem  # numbers give the order
     try:
         return _lesson(name, _table(path))
-    except ValueError as error:
-        raise ValueError(f"{path.name}: {error}") from None
+    except ValueError as error:  # it may repeat what the file holds: shortened, and on one line
+        said = "".join(sign if sign.isprintable() else " " for sign in str(error))
+        raise ValueError(f"{path.name}: {textwrap.shorten(said, LONGEST, placeholder=' …')}") from None
 
 
 def _table(path: Path) -> dict[str, Any]:
@@ -69,15 +73,19 @@ def _table(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST:
             raise ValueError(f"a lesson has at most {LARGEST // 1000} kB.")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ValueError(f"it cannot be read ({error.strerror}).") from None
     except UnicodeDecodeError:
         raise ValueError("it is no UTF-8 text.") from None
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"it is no TOML: {error}.") from None
     except RecursionError:
         raise ValueError("its lists are nested too deeply.") from None
+    except ValueError:
+        raise ValueError("it holds a number with too many digits.") from None
 
 
 def _lesson(name: str, table: dict[str, Any]) -> Lesson:
@@ -152,7 +160,8 @@ def _check(table: Any, known: Mapping[str, type], needed: tuple[str, ...]) -> No
         if key not in known:
             raise ValueError(f"'{key}' is unknown; known are {', '.join(known)}.")
         kind = (int, float) if known[key] is float else known[key]
-        if not isinstance(value, kind) or isinstance(value, bool):
+        vast = isinstance(value, int) and abs(value) > MOST_NUMBER
+        if not isinstance(value, kind) or isinstance(value, bool) or vast:
             raise ValueError(f"'{key}' must be {_WORDS[known[key]]}.")
     missing = [key for key in needed if key not in table]
     if missing:

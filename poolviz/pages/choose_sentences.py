@@ -21,8 +21,13 @@ from poolviz.pooling import POOLINGS
 # One download at a time. What hangs on a dead network holds up those alone who ask for the same: the default encoder
 # waits for nobody, and an answer of the Hub, a refusal too, holds for a minute.
 FETCHING_MODEL, FETCHING_COLA = threading.Lock(), threading.Lock()
+ASKED = "encoders_asked"  # session key: names that somebody typed here, or confirmed
 SHOWN_AT_ONCE = 4  # sentences of CoLA, pairs of the grammar
 FIRST_TEXT = "The bank of the river was steep.\nThe bank raised its rates.\nThe shore was steep."
+
+
+class NotAskedError(ValueError):
+    """An encoder that a link names and nobody here has asked for: following a link downloads nothing."""
 
 
 @st.cache_resource(show_spinner="Loading the encoder …")
@@ -33,6 +38,8 @@ def _default_encoder() -> Encoder:
 @st.cache_resource(max_entries=2, show_spinner="Asking the Hugging Face Hub …")
 def _hub_encoder(name: str) -> Encoder:
     guard.demand()  # what is here already is for everybody, also for who may not fetch
+    if name not in st.session_state.get(ASKED, ()):
+        raise NotAskedError(name)
     with FETCHING_MODEL:
         return load_encoder(name)
 
@@ -142,7 +149,9 @@ def choose_encoder() -> Encoder | None:
     wanted = (st.session_state[key("encoder")] or "").strip() or ENCODER
     with st.popover(plain(wanted), icon=":material/psychology:", width="stretch", key="encoder_popover"):
         st.caption(f"{ENCODER} comes with poolviz. With a network, any text encoder of the Hugging Face Hub does too.")
-        typed = st.text_input("Name on the Hub", placeholder=ENCODER, max_chars=120, **bounds(key("encoder")))
+        typed = st.text_input(
+            "Name on the Hub", placeholder=ENCODER, max_chars=120, on_change=_ask, **bounds(key("encoder"))
+        )
     name = (typed or "").strip() or ENCODER
     if name != ENCODER:
         try:
@@ -151,6 +160,9 @@ def choose_encoder() -> Encoder | None:
                 return _hub_encoder(name)
         except guard.NotPermittedError:
             guard.gate("Ask the Hub", "encoder")
+        except NotAskedError:
+            about = "A link names this encoder. It is not loaded here: up to 2 GB are downloaded."
+            st.button("Ask the Hub", icon=":material/download:", help=about, width="stretch", on_click=_ask)
         else:
             st.error(plain(refused), icon=":material/cloud_off:")
         st.caption(f"Still used: {ENCODER}.")
@@ -159,6 +171,11 @@ def choose_encoder() -> Encoder | None:
     except InputError as error:
         st.error(plain(str(error)), icon=":material/error:")
         return None
+
+
+def _ask() -> None:
+    name = (st.session_state[key("encoder")] or "").strip()
+    st.session_state[ASKED] = {*st.session_state.get(ASKED, ()), name}
 
 
 def choose_layer(encoder: Encoder) -> int:

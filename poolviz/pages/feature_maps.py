@@ -9,7 +9,6 @@ from torch import Tensor
 from poolviz.charts.compare import Setting, compare, widest_difference
 from poolviz.charts.stage import Stage, payload
 from poolviz.lessons.facts import map_facts
-from poolviz.lessons.lesson import Facts
 from poolviz.pages import link
 from poolviz.pages.choose_input import choose_channel, choose_map, choose_picture
 from poolviz.pages.choose_pooling import choose_setting
@@ -86,7 +85,7 @@ def _explore(values: Tensor, channel: int, setting: Setting, title: str, palette
     hand_out(handout)
     with menu:
         stage_menu(stage, [handout.file()])
-    tell(lambda chosen: _facts(stage, setting, chosen or cell))
+    tell(lambda chosen: map_facts(stage, setting, chosen or cell))
     if below:
         _section(lens, values, channel, setting, cell, handout)
     show_facts(stage, setting)
@@ -107,14 +106,6 @@ def _section(
     if handout is not None:  # its menu stands outside of this fragment
         handout.below, handout.link = blocks, view_link(link.address(PARAMS, PARAMS))
     link.save(PARAMS, PARAMS)
-
-
-def _facts(stage: Stage, setting: Setting, cell: tuple[int, int]) -> Facts:
-    """What a lesson may ask about an output cell; ValueError for one that this output has not, as a link may name."""
-    rows, columns = stage.grid.output_size
-    if not (cell[0] < rows and cell[1] < columns):
-        raise ValueError(f"The output has {rows} x {columns} cells, none at row {cell[0]}, column {cell[1]}.")
-    return map_facts(stage, setting, cell)
 
 
 def _handout(stage: Stage, setting: Setting, cell: tuple[int, int]) -> Handout:

@@ -208,8 +208,13 @@ def _read(params: Mapping[str, Param]) -> None:
             st.session_state[key] = param.parse(given)
         except ValueError as reason:
             shown = given if len(given) <= LONGEST_SHOWN else given[:LONGEST_SHOWN] + "…"
-            shown = " ".join(shown.replace("`", "").split()) or " "  # a blank line would end the code span
+            shown = _readable(shown.replace("`", "")) or " "  # a blank line would end the code span
             notices.append(f"{name} = `{shown}`: {plain(str(reason))}")
+
+
+def _readable(text: str) -> str:
+    """On one line, without signs that steer a terminal or turn the direction of the text around them."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 
 def _in_address(key: str) -> str:
@@ -233,7 +238,7 @@ def replace(name: str, value: Any, called: str = "") -> None:
     old = st.session_state[name]
     st.session_state[name] = value
     if old is not None:
-        given, shown = plain(_said(old)[:LONGEST_SHOWN]), plain(called or _said(value))
+        given, shown = plain(_readable(_said(old)[:LONGEST_SHOWN])), plain(called or _said(value))
         st.session_state[NOTICES].append(f"{_in_address(name)} = {given}: unknown here, {shown} is shown")
 
 

@@ -10,7 +10,7 @@ from poolviz.pages.show import plain
 from poolviz.pages.train_parameters import TASK_NAMES
 from poolviz.runs.arrival import arrive
 
-MOST_UPLOADED = 40  # megabytes: a class that uploads at once is held in memory; a CNN with its weights fits
+MOST_UPLOADED = 20  # megabytes, as .streamlit/config.toml has it, beyond which the server takes none; CNNs fit
 SEEN = "received_run"  # session key: id of the last file, and what came of it
 
 

@@ -153,7 +153,7 @@ class Run:
 def is_alive(status: dict[str, Any]) -> bool:
     """Whether the process that wrote a running status still is there; on another machine its heartbeat tells."""
     beat = status.get("heartbeat")
-    fresh = isinstance(beat, int | float) and time.time() - beat < SILENT
+    fresh = isinstance(beat, int | float) and 0 <= beat < LAST and time.time() - beat < SILENT
     if status.get("host") != socket.gethostname():
         return fresh
     try:
