@@ -12,6 +12,7 @@ import shlex
 import shutil
 import threading
 import zipfile
+from concurrent.futures import Future
 from dataclasses import replace
 
 import pandas as pd
@@ -107,7 +108,9 @@ def unopened(**query: str) -> AppTest:
 
 def settled(app: AppTest) -> AppTest:
     """The page once its estimates are there."""
-    train_page._machinery().submit(int).result()
+    after: Future = Future()
+    train_page._machinery().put((after, int))
+    after.result()
     return healthy(app.run())
 
 
@@ -661,7 +664,7 @@ def test_a_run_that_ended_before_there_was_anything(state, rows):
 
 
 def test_a_process_that_has_gone_is_told_as_failed():
-    run = a_run("running")
+    run = a_run("queued")
     run.set_running(2**22 + 1)
     assert "failed" in texts(shown(run)) and bare(store.GONE) in texts(shown(run))
 

@@ -2,10 +2,8 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +12,11 @@ import pytest
 
 from poolviz.runs import store
 from poolviz.training.config import default_config
+from tests.processes import PATIENCE, Cluster, wait_for
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes by signals")
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 120  # seconds
 
 # An app that asks for runs and vanishes, as by a kill: nothing of it closes anything.
 APP = """
@@ -33,53 +31,18 @@ os._exit(1)
 """
 
 
-def wait_for(condition):
-    until = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.02)
-
-
-def free_port():
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return asked.getsockname()[1]
-
-
-def answers(port):
-    with socket.socket() as asked:
-        return asked.connect_ex(("127.0.0.1", port)) == 0
-
-
 @pytest.fixture
 def cluster(tmp_path, monkeypatch):
-    """The two workers. They know nothing of the folder of runs but what a task tells them."""
-    port = free_port()
-    address = f"tcp://127.0.0.1:{port}"
-    environment = {**os.environ, "POOLVIZ_THREADS": "1", "DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.0"}
-    environment.pop("POOLVIZ_RUNS", None)
-
-    def start(kind, *arguments):
-        with (tmp_path / f"{kind}.log").open("a") as log:
-            command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *arguments, "--no-dashboard"]
-            return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
-
-    scratch = ("--no-nanny", "--nthreads", "1", "--local-directory", str(tmp_path))
-    started = [start("scheduler", "--host", "127.0.0.1", "--port", str(port))]
+    """The two workers."""
+    started = Cluster(tmp_path)
+    monkeypatch.setenv("POOLVIZ_SCHEDULER", started.address)
+    monkeypatch.setenv("POOLVIZ_RUNS", str(tmp_path / "runs"))
     try:
-        wait_for(lambda: answers(port))
-        workers = [start("worker", address, *scratch) for _ in range(2)]
-        started += workers
-        wait_for(lambda: (tmp_path / "worker.log").read_text().count("Registered to:") == 2)
-        monkeypatch.setenv("POOLVIZ_SCHEDULER", address)
-        monkeypatch.setenv("POOLVIZ_RUNS", str(tmp_path / "runs"))
-        yield workers
+        yield started.workers
     finally:
         for run in store.users_runs():
             run.ask_to_stop()  # also a process that has lost its worker looks for this
-        for each in reversed(started):
-            each.kill()
-            each.wait()
+        started.kill()
         wait_for(lambda: all(run.state != "running" for run in store.users_runs()))
 
 

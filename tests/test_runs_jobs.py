@@ -23,9 +23,9 @@ from poolviz.runs import attending, jobs, standby, store
 from poolviz.training.config import RunConfig, default_config
 from poolviz.training.folder import signs_of_life
 from poolviz.training.plan import START_SECONDS, seconds
+from tests.processes import PATIENCE, is_gone, mounted, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 120  # seconds: a busy machine is slow, a machine that hangs is told
 SMALL = default_config("digits", epochs=2, train_limit=100)
 WHOLE = default_config("digits", epochs=12, batch_size=64, width=16, seed=3)  # some seconds, many epochs
 LONG = replace(WHOLE, epochs=1000, batch_size=32)
@@ -34,25 +34,12 @@ DIVERGING = default_config("digits", epochs=3, train_limit=640, learning_rate=10
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
 
-def wait_for(condition, seconds=PATIENCE):
-    """Until it is true; what it took."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds, "waited in vain"
-        time.sleep(0.005)
-    return time.monotonic() - began
-
-
 def written(run):
     return json.loads((run.folder / "status.json").read_text())
 
 
 def has_points(run):
     return any(row["kind"] != "start" for row in run.metrics())
-
-
-def is_gone(pid):
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def trainers():
@@ -360,16 +347,9 @@ def small_disk(tmp_path, monkeypatch):
     """Half a megabyte where one may mount; else a curve that nothing can be added to."""
     place = tmp_path / "small"
     place.mkdir()
-    mounted = (
-        sys.platform == "linux"
-        and not subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=400k", "none", str(place)], check=False, capture_output=True
-        ).returncode
-    )
     monkeypatch.setenv("POOLVIZ_RUNS", str(place))
-    yield mounted
-    if mounted:
-        subprocess.run(["umount", "-l", str(place)], check=True)
+    with mounted(place, "400k") as able:
+        yield able
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full disk")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
 import streamlit as st
@@ -66,10 +69,22 @@ def page() -> None:
 
 
 @st.cache_resource(show_spinner=False)
-def _machinery() -> ThreadPoolExecutor:
+def _machinery() -> SimpleQueue[tuple[Future, Callable[[], Any]]]:
     """Once a server: runs of before are found again, and a process stands by. Estimates are asked for one by one."""
-    threading.Thread(target=_prepare, daemon=True).start()
-    return ThreadPoolExecutor(1, thread_name_prefix="estimate")
+    asked: SimpleQueue[tuple[Future, Callable[[], Any]]] = SimpleQueue()
+    # daemons, unlike the threads of an executor: a server that is told to end waits for no estimate
+    for work, arguments in ((_prepare, ()), (_answer, (asked,))):
+        threading.Thread(target=work, args=arguments, daemon=True).start()
+    return asked
+
+
+def _answer(asked: SimpleQueue[tuple[Future, Callable[[], Any]]]) -> None:
+    while True:
+        answer, question = asked.get()
+        try:
+            answer.set_result(question())
+        except Exception as error:  # who looks at the answer is told
+            answer.set_exception(error)
 
 
 def _prepare() -> None:
@@ -89,7 +104,9 @@ def _recovered() -> bool:
 
 @st.cache_resource(max_entries=512, show_spinner=False)
 def _measured(config: RunConfig) -> Future:
-    return _machinery().submit(jobs.estimate, config)
+    answer: Future = Future()
+    _machinery().put((answer, partial(jobs.estimate, config)))
+    return answer
 
 
 def _start_line(configs: list[RunConfig]) -> None:

@@ -65,22 +65,22 @@ def _state(run: Run) -> str:
 
 
 def _attend(run: Run, resume: bool, ticket: str) -> None:
-    state = _state(run)
     if LEAVING.is_set():
         return
-    if state == "queued" and not run.asked_to_stop:
+    if _state(run) == "queued" and run.asked_to_stop:
+        tell(run, "stopped", STOPPED)
+    if _state(run) == "queued":
         slot = _slot()
         process = _start(run, resume, slot)
-        if process is not None and _watch(run, process, slot):
-            if is_current(run, ticket):  # its process says that it has ended some time before it has
-                _tell_end(run, process.returncode)
-            if PLACES.wanted:
-                _fill(slot)
-    elif state == "running":
-        if _watch_another(run) and is_current(run, ticket):
-            _tell_end(run, None)
-    elif state == "queued":
-        tell(run, "stopped", STOPPED)
+        if process is not None:
+            if _watch(run, process, slot):
+                if is_current(run, ticket):  # its process says that it has ended some time before it has
+                    _tell_end(run, process.returncode)
+                if PLACES.wanted:
+                    _fill(slot)
+            return
+    if _state(run) == "running" and _watch_another(run) and is_current(run, ticket):
+        _tell_end(run, None)
 
 
 def _slot() -> int:
@@ -97,12 +97,14 @@ def _start(run: Run, resume: bool, slot: int) -> subprocess.Popen[str] | None:
     standing = PLACES.at(slot)
     if standing is not None:
         if standing.claim(WARMING, enough=lambda: run.asked_to_stop):
-            PLACES.leave(slot, standing)
             try:
-                _note(run, standing.process.pid)
+                if not _take(run, standing.process.pid):
+                    return None  # the process stands by for the next one
+                PLACES.leave(slot, standing)
                 return standing.hand(run.folder, resume)
             except OSError:
                 standing.end()
+                _give_back(run)
             finally:
                 standing.line.release()
         elif LEAVING.is_set():
@@ -116,7 +118,7 @@ def _start(run: Run, resume: bool, slot: int) -> subprocess.Popen[str] | None:
     return _start_anew(run, resume, PLACES.environments[slot])
 
 
-def _start_anew(run: Run, resume: bool, environment: dict[str, str]) -> subprocess.Popen[str]:
+def _start_anew(run: Run, resume: bool, environment: dict[str, str]) -> subprocess.Popen[str] | None:
     try:
         log = (run.folder / "log.txt").open("a", encoding="utf-8")
     except OSError:  # a full disk is told by the run itself
@@ -125,13 +127,25 @@ def _start_anew(run: Run, resume: bool, environment: dict[str, str]) -> subproce
         arguments = [str(run.folder), *(["--resume"] if resume else [])]
         streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
         process = spawn(*arguments, environment=environment, **streams)
-    _note(run, process.pid)
-    return process
+    if _take(run, process.pid):
+        return process
+    process.kill()  # it is at its imports
+    process.wait()
+    return None
 
 
-def _note(run: Run, pid: int) -> None:
-    with suppress(OSError):  # the process says it as well, or why it cannot
-        run.set_running(pid)
+def _take(run: Run, pid: int) -> bool:
+    """Whether the run is this process's now; not where somebody else's attendant has given it to another."""
+    try:
+        return run.set_running(pid)
+    except OSError:  # the process says it as well, or why it cannot
+        return True
+
+
+def _give_back(run: Run) -> None:
+    """Its process has died before it heard of the run, which waits again."""
+    with suppress(OSError):
+        run.set_status("queued")
 
 
 def _watch(run: Run, process: subprocess.Popen[str], slot: int) -> bool:
@@ -210,6 +224,7 @@ def _end(pid: int, kill: bool, first: bool) -> None:
 
 def _tell_end(run: Run, code: int | None) -> None:
     """In one sentence how a process ended that could not say so itself; nobody knows the code of another's."""
+    _clear(run)
     if run.asked_to_stop:
         tell(run, "stopped", STOPPED)
     elif code is None:
@@ -219,6 +234,13 @@ def _tell_end(run: Run, code: int | None) -> None:
         tell(run, "failed", f"Its process was killed (signal {-code}){why}.")
     else:
         tell(run, "failed", f"Its process ended without a word (exit code {code}){_last_words(run)}.")
+
+
+def _clear(run: Run) -> None:
+    """Remove what a process had half written when it was killed: weights of an encoder are hundreds of megabytes."""
+    for half in run.folder.glob("*.tmp"):
+        with suppress(OSError):
+            half.unlink()
 
 
 def _last_words(run: Run) -> str:

@@ -16,11 +16,13 @@ import socket
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
+from filelock import FileLock
 
 from poolviz.training.config import RunConfig
 from poolviz.training.folder import (
@@ -28,6 +30,7 @@ from poolviz.training.folder import (
     PROJECT,
     STATES,
     STOP,
+    birth,
     read_config,
     read_job,
     read_json,
@@ -39,6 +42,8 @@ from poolviz.training.folder import (
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,120}")
 PRIVATE = ("job.json", "status.json", STOP)  # hosts and addresses
 SILENT = 60.0  # seconds without a heartbeat after which a run on another machine is taken for dead
+LOCK = ".lock"  # a file in the folder of runs
+LOCKED = 5.0  # seconds to wait for it: who holds it writes one small file
 SHIPPED = PROJECT / "pretrained"
 LAST = 2**32  # seconds since 1970: the year 2106
 WEIGHTS_KEPT = 20  # runs; those of one encoder are some 180 MB
@@ -119,9 +124,17 @@ class Run:
         assert state in STATES
         replace_json(self.folder / "status.json", {"state": state, "reason": reason, "heartbeat": time.time()})
 
-    def set_running(self, pid: int) -> None:
-        """A process has the run now, though it may not know yet."""
-        replace_json(self.folder / "status.json", {"state": "running"} | signs_of_life(pid))
+    def set_running(self, pid: int) -> bool:
+        """A process has the run now, though it may not know yet; False, and no change, where another one was first.
+
+        Apps that share the store, and workers of a cluster, may come for the same run at the same moment.
+        """
+        with _one_at_a_time(self.folder.parent):
+            status = read_json(self.folder / "status.json")
+            if status.get("state") != "queued" and status.get("pid") != pid:
+                return False
+            replace_json(self.folder / "status.json", {"state": "running"} | signs_of_life(pid))
+        return True
 
     def ask_to_stop(self) -> None:
         """The loop, and who attends to its process, look for this."""
@@ -150,6 +163,18 @@ class Run:
         return packed.getvalue()
 
 
+@contextmanager
+def _one_at_a_time(root: Path) -> Iterator[None]:
+    """Hold the lock of a folder of runs, which the system opens where its holder dies; go without where it has none."""
+    lock = FileLock(root / LOCK, timeout=LOCKED)
+    with suppress(OSError, NotImplementedError):  # a full or read-only disk; a file system without locks
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def is_alive(status: dict[str, Any]) -> bool:
     """Whether the process that wrote a running status still is there; on another machine its heartbeat tells."""
     beat = status.get("heartbeat")
@@ -158,8 +183,12 @@ def is_alive(status: dict[str, Any]) -> bool:
         return fresh
     try:
         process = psutil.Process(int(status.get("pid", -1)))
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        if status.get("birth"):
+            return status["birth"] == birth(process.pid)
         # a number that was given again belongs to a process that began after the last heartbeat
-        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= beat + 1
+        return process.create_time() <= beat + 1
     except (psutil.Error, TypeError, ValueError, OverflowError):
         return False
 

@@ -98,7 +98,21 @@ class Status:
 
 def signs_of_life(pid: int | None = None) -> dict[str, Any]:
     """What tells later whether a process, this one unless another is named, still is there."""
-    return {"heartbeat": time.time(), "host": socket.gethostname(), "pid": pid or os.getpid()}
+    pid = pid or os.getpid()
+    return {"heartbeat": time.time(), "host": socket.gethostname(), "pid": pid, "birth": birth(pid)}
+
+
+def birth(pid: int) -> str:
+    """When a process began, as the kernel counts: no other process has both, whatever the clock does.
+
+    Empty where the process is gone, and where there is no such count: on systems other than Linux.
+    """
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+    return f"{boot} {after_name.split()[19]}"  # proc(5): field 22 of stat, in ticks since the machine was started
 
 
 class FolderRecorder:

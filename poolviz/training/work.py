@@ -18,6 +18,7 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,8 @@ def work(folder: Path, resume: bool = False, recorder: FolderRecorder | None = N
     except KeyboardInterrupt:
         state, reason = "stopped", "It was interrupted."
     except Exception as error:  # every end is told in the status; the log has the traceback
-        traceback.print_exc()
+        with suppress(OSError):  # unless the disk is full, which must not keep the status from being told
+            traceback.print_exc()
         state, reason = "failed", sentence(error)
     if _is_main():
         status.end(state, reason)

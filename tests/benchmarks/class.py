@@ -368,7 +368,7 @@ class OwnServer:
         self.runs.mkdir()
         # an exception that a visitor does not see has a name here
         self._server = Server(self._log, POOLVIZ_RUNS=str(self.runs), STREAMLIT_CLIENT_SHOW_ERROR_DETAILS="full")
-        self._process = psutil.Process(self._server.process.pid)
+        self.process = psutil.Process(self._server.process.pid)
 
     def wait(self) -> str:
         """The address, as soon as it answers; LostError where it does not start."""
@@ -380,18 +380,21 @@ class OwnServer:
     def load(self) -> Load:
         """What it holds and has used; LostError where it has ended."""
         try:
-            memory, cpu = self._process.memory_full_info(), self._process.cpu_times()
+            memory, cpu = self.process.memory_full_info(), self.process.cpu_times()
         except psutil.NoSuchProcess:
             raise LostError(f"the app has ended; {self._last_line()}") from None
         return Load(memory.uss, memory.rss, cpu.user + cpu.system)
 
     def end(self) -> None:
         """End it and all that it started."""
-        helpers = self._process.children(recursive=True) if self._process.is_running() else []
-        self._server.stop()
-        _, left = psutil.wait_procs(helpers, timeout=20)
-        for helper in left:
-            helper.kill()
+        helpers = self.process.children(recursive=True) if self.process.is_running() else []
+        try:
+            self._server.stop()
+        finally:  # also where it does not end in time
+            self._server.process.kill()
+            _, left = psutil.wait_procs(helpers, timeout=20)
+            for helper in left:
+                helper.kill()
 
     def _last_line(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines()

@@ -143,7 +143,7 @@ def test_first_chart(chromium, tmp_path, capsys):
 
 @pytest.mark.parametrize(("query", "ready"), [("", ".stage"), ("sentences", ".tokens")])
 def test_what_a_view_weighs(chromium, server, capsys, query, ready):
-    """What the server sends over its socket until the view is there; Streamlit's own files come once, and are cached."""
+    """What the server sends over its socket until the view is there; Streamlit's own files come once and stay."""
     context = chromium.new_context(viewport={"width": 1440, "height": 900})
     page, received = context.new_page(), []
     page.on("websocket", lambda socket: socket.on("framereceived", lambda data: received.append(len(data))))
