@@ -76,7 +76,8 @@ def faults(source: str, path: str) -> list[str]:
             found.append(f"{path} imports {name}: only poolviz/training/loop.py may")
         if top in PICKLING and name not in HARMLESS:
             found.append(f"{path} imports {name}: nothing may, it runs what a file says")
-        if path.startswith("poolviz/pooling/") and top not in STANDARD_LIBRARY | {"torch", "poolviz"}:
+        kernels = {"triton"} if path == "poolviz/pooling/fused.py" else set()
+        if path.startswith("poolviz/pooling/") and top not in STANDARD_LIBRARY | {"torch", "poolviz"} | kernels:
             found.append(f"{path} imports {name}: pooling/ knows torch and the standard library alone")
         if ours and home(path) not in MAY_IMPORT:
             found.append(f"{path} has no place in the order of imports; give it one in MAY_IMPORT")
@@ -102,6 +103,7 @@ def test_imports_keep_the_rules(path):
         ("poolviz/inputs/image.py", "import importlib\nst = importlib.import_module('streamlit')"),
         ("poolviz/pooling/max.py", "import numpy as np"),
         ("poolviz/pooling/max.py", "from torchvision import ops"),
+        ("poolviz/pooling/max.py", "import triton"),
         ("poolviz/pooling/max.py", "from poolviz.inputs import images"),
         ("poolviz/pooling/max.py", "from ..charts import heat"),
         ("poolviz/pooling/max.py", "from .. import training"),
@@ -131,6 +133,7 @@ def test_the_checker_sees_a_bad_import(path, source):
             "import math\nfrom . import base\nfrom poolviz.pooling.max import MAX",
         ),
         ("poolviz/pooling/max.py", "import torch.nn.functional as F\nfrom .base import Pooling"),
+        ("poolviz/pooling/fused.py", "import triton.language as tl"),
         (
             "poolviz/training/loop.py",
             "from accelerate import Accelerator\nfrom poolviz.pooling import layers",

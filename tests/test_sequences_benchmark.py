@@ -40,12 +40,12 @@ def test_it_prints_a_row_for_each_operator_and_step(command):
     assert done.returncode == 0, done.stderr
     header, *lines = done.stdout.splitlines()
     assert header.startswith(f"torch {torch.__version__}, ") and header.endswith(", 1 thread, 1 rounds")
-    for name in ("softmax (torch)", "stochastic", "mean", "max", "attention", "expectation", "element by element"):
-        assert sum(line.startswith(name + " ") for line in lines) == 1
-    for name in ("softmax-stochastic", "cls"):
-        assert sum(line.startswith(name + " ") for line in lines) == 2
+    times = {"softmax-stochastic": 3, "stochastic": 2, "mean": 2, "cls": 2}  # alone, as T grows, in a fine-tuning step
+    others = dict.fromkeys(("softmax (torch)", "max", "attention", "expectation", "element by element"), 1)
+    for name, count in (times | others).items():
+        assert sum(line.startswith(name + " ") for line in lines) == count
     assert "estimated from 5 of 24 outputs" in done.stdout
-    assert sum(line.endswith(("  ok", "  MISSED")) for line in lines) == 3
+    assert sum(line.endswith(("  ok", "  MISSED")) for line in lines) == 5
 
 
 def test_the_reference_is_our_expectation(script, batch):
@@ -102,8 +102,8 @@ def test_the_verdicts(script):
     def row(name, *ratios):
         return script.Row(name, [1.0], list(ratios))
 
-    assert script.verdict(row("softmax-stochastic", 2.0, 2.9, 50.0)) is True
-    assert script.verdict(row("softmax-stochastic", 3.1)) is False
+    assert script.verdict(row("softmax-stochastic", 1.0, 2.0, 50.0)) is True
+    assert script.verdict(row("softmax-stochastic", 2.1)) is False
     assert script.verdict(row("stochastic", 99.0)) is None
     assert [script.verdict(row(script.LOOP, times)) for times in (301.0, 299.0)] == [True, False]
     assert [script.tuning_verdict(row("softmax-stochastic", times)) for times in (1.04, 1.06)] == [True, False]
@@ -115,5 +115,6 @@ def test_a_miss_fails_only_where_it_is_checked(script, monkeypatch, capsys, argu
     missed = [script.Row("softmax-stochastic", [10.0], [99.0]), script.Row(script.LOOP, [10.0], [1.0])]
     monkeypatch.setattr(script, "pooling_rows", lambda *rest: missed)
     monkeypatch.setattr(script, "tuning_rows", lambda *rest: missed[:1])
+    monkeypatch.setattr(script, "measure", lambda *rest: [])
     assert script.main([*arguments, "--small"]) == code
     assert capsys.readouterr().out.count("MISSED") == 3

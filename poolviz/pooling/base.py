@@ -13,7 +13,7 @@ This file knows no operator by name, and nothing of windows.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +24,7 @@ from .windows import WindowGrid
 # A uniform never above this keeps `u * total` below `total` in float32 whatever `total` rounds to,
 # so that the inverse CDF always ends on a cell with a positive probability.
 LARGEST_UNIFORM = 1 - 2**-23
+PART_CELLS = 1 << 18  # cells that a thread draws from at a time on a CPU
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,9 @@ def pool_cells(
             *(pool_cells(part, x, valid, options, return_weights) for part in pooling.parts), strict=True
         )
         return torch.cat(pooled, dim=-1), torch.cat(weights, dim=-1) if return_weights else None
-    cells = torch.where(valid, x.to(compute_dtype(x)), 0.0)
+    cells = x.to(compute_dtype(x))
+    if x.device.type != "cpu" or not valid.all():  # a copy, and another of the gradient; asking would stall a GPU
+        cells = torch.where(valid, cells, 0.0)
     if pooling.reduce is not None:
         gradient = effective_gradient(pooling.reduce, cells, valid, options) if return_weights else None
         return pooling.reduce(cells, valid, options).to(x.dtype), gradient
@@ -143,14 +146,39 @@ def _pool_drawn(
 ) -> tuple[Tensor, Tensor | None]:
     """Training mode of a stochastic operator: the gradient goes to the drawn cell, never into its probability."""
     with torch.no_grad():
-        odds = weights_of(cells, valid, options)
-        uniforms = draw_uniforms(odds.shape[:-2] + odds.shape[-1:], odds, options)
-        index, total = draw_index(odds, uniforms)
-        drawn = (
-            torch.zeros_like(odds).scatter(-2, index, torch.where(total > 0, 1.0, total)) if return_weights else None
+        total = torch.empty_like(cells[..., :1, :])
+        index = torch.empty_like(total, dtype=torch.int64)
+        whole = valid.expand_as(cells)
+        for part in _parts(cells):
+            index[part], total[part] = _draw_part(weights_of, cells[part], whole[part], options)
+        weights = (
+            torch.zeros_like(cells).scatter(-2, index, torch.where(total > 0, 1.0, total)) if return_weights else None
         )
     # a window without a positive cell pools to its total, 0; one with NaN to NaN
-    return torch.where(total > 0, cells.gather(-2, index), total).squeeze(-2), drawn
+    return torch.where(total > 0, cells.gather(-2, index), total).squeeze(-2), weights
+
+
+def _draw_part(weights_of: CellFunction, cells: Tensor, valid: Tensor, options: Options) -> tuple[Tensor, Tensor]:
+    """Index of each drawn cell of (..., n, c), and total weight, (..., 1, c)."""
+    odds = weights_of(cells, valid, options)
+    return draw_index(odds, draw_uniforms(odds.shape[:-2] + odds.shape[-1:], odds, options))
+
+
+def _parts(cells: Tensor) -> Iterator[tuple]:
+    """Slices of cells (B, ..., n, c), in the order of memory, whose probabilities and sums stay in a CPU's cache.
+
+    Without parts those of long sentences are blocks so large that the system hands them out page by page, each time.
+    """
+    if cells.dim() < 3 or cells.device.type != "cpu" or not cells.numel():
+        yield (...,)
+        return
+    most, row = PART_CELLS * torch.get_num_threads(), cells[:1].numel()
+    rows = max(1, most // row)
+    # a batch of long sentences: a few dimensions of one after another, which draws in the same order
+    columns = max(1, most * cells.shape[-1] // row) if cells.dim() == 3 else cells.shape[-1]
+    for start in range(0, len(cells), rows):
+        for first in range(0, cells.shape[-1], columns):
+            yield slice(start, start + rows), ..., slice(first, first + columns)
 
 
 def pool_stacked(

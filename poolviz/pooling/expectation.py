@@ -8,7 +8,8 @@ Same results as the operators' `weights` give, which remain the definition. This
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from torch.autograd import forward_ad
 from torch.autograd.function import FunctionCtx
 
 from .base import Options, all_finite, compute_dtype
-from .windows import WindowGrid
+from .windows import WindowGrid, new_map
 
 # Output cells that a thread handles at a time on a CPU: the slices of one chunk stay in the cache.
 CHUNK_CELLS = 1 << 16
@@ -38,7 +39,7 @@ def positive(x: Tensor, cells: int, out: Tensor | None = None) -> Tensor:
 
 def largest_of(cells: Tensor, finite: bool) -> Tensor:
     """Maximum of cells (cells, ...) in each window, bounded unless all is finite: inf - inf never happens."""
-    largest = cells.amax(dim=0)
+    largest = torch.amax(cells, dim=0, out=torch.empty_like(cells[0]))  # laid out like a cell, or all after is slow
     bound = torch.finfo(largest.dtype).max
     return largest if finite else largest.clamp(-bound, bound)
 
@@ -61,7 +62,7 @@ def expect(x: Tensor, grid: WindowGrid, options: Options, softmax: bool, plain: 
     if traced or x.device.type != "cpu":
         return plain(x)
     if not (torch.is_grad_enabled() and x.requires_grad):
-        pooled = torch.empty((*x.shape[:2], *grid.output_size), dtype=x.dtype, device=x.device)
+        pooled = new_map(x, grid.output_size)
         for part in chunks(x, grid):
             pooled[part] = _expect(x[part], grid, options, softmax)[0]
         return pooled
@@ -82,17 +83,18 @@ class _Expectation(torch.autograd.Function):
         softmax: bool,
         plain: Callable[[Tensor], Tensor],
     ) -> Tensor:
-        windows = torch.empty((3 if softmax else 2, *x.shape[:2], *grid.output_size), dtype=compute_dtype(x))
+        new = partial(x.new_empty, dtype=compute_dtype(x))
+        windows = [new_map(x, grid.output_size, new) for _ in range(3 if softmax else 2)]
         for part in chunks(x, grid):
             for kept, result in zip(windows, _expect(x[part], grid, options, softmax), strict=True):
                 kept[part] = result
-        ctx.save_for_backward(x, windows)
+        ctx.save_for_backward(x, *windows)
         ctx.how, ctx.plain = (grid, options, softmax), plain
         return windows[0].to(x.dtype, copy=True)  # so that an in-place ReLU behind the layer leaves backward its own
 
     @staticmethod
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, windows = ctx.saved_tensors
+        x, *windows = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted
             result = torch.func.vjp(ctx.plain, x)[1](gradient)[0]
         else:
@@ -125,7 +127,7 @@ def _cells(x: Tensor, grid: WindowGrid, softmax: bool) -> tuple[Tensor, bool]:
 def _expect_softmax(cells: Tensor, temperature: float, finite: bool) -> tuple[Tensor, Tensor, Tensor]:
     largest = largest_of(cells, finite)
     weights = exp_weight(cells, largest, temperature, finite)
-    total = weights.sum(dim=0)
+    total = torch.sum(weights, dim=0, out=torch.empty_like(weights[0]))
     share = 0.5 ** len(cells).bit_length()  # exact, and the sum of `cells` largest numbers stays finite
     heard = cells if finite else torch.where(weights == 0, 0.0, cells)  # 0 * inf is NaN
     value = torch.zeros_like(total)
@@ -138,7 +140,7 @@ def _expect_softmax(cells: Tensor, temperature: float, finite: bool) -> tuple[Te
 def _expect_positive(cells: Tensor) -> tuple[Tensor, Tensor]:
     cells = cells.clamp_(min=0.0)  # -inf has no weight, and 0 * inf is NaN
     weights = positive(cells, len(cells))
-    total = weights.sum(dim=0)
+    total = torch.sum(weights, dim=0, out=torch.empty_like(weights[0]))
     # a total below the normal numbers cannot be divided among cells; NaN goes on as NaN
     total.masked_fill_(total < torch.finfo(total.dtype).tiny, math.inf)
     value = torch.zeros_like(total)
@@ -148,14 +150,14 @@ def _expect_positive(cells: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _gradient(
-    x: Tensor, gradient: Tensor, windows: Tensor, grid: WindowGrid, options: Options, softmax: bool
+    x: Tensor, gradient: Tensor, windows: Sequence[Tensor], grid: WindowGrid, options: Options, softmax: bool
 ) -> Tensor:
-    """d/dx of sum(gradient * expectation), shape of x; windows holds what `_expect` returned, gradient fits each."""
-    gradient = gradient.to(windows.dtype)
+    """d/dx of sum(gradient * expectation), shape of x; windows is what `_expect` returned, gradient fits each."""
+    gradient = gradient.to(windows[0].dtype)
     # made out of gradient: `is_grads_batched` hands over many at once, and the buffer must take them all
-    padded = gradient.new_zeros((len(x), *grid.pad(x[:0], 0.0).shape[1:]))
+    padded = new_map(x, grid.pad(x[:0], 0.0).shape[2:], gradient.new_zeros)
     for part in chunks(x, grid):
-        pooled, total, *largest = windows[:, part]
+        pooled, total, *largest = (window[part] for window in windows)
         for offset, cell in zip(grid.offsets(), _cells(x[part], grid, softmax)[0], strict=True):
             if softmax:
                 weight = exp_weight(cell, *largest, options.temperature, True).div_(total)

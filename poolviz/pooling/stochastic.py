@@ -20,7 +20,9 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from .base import Options, Pooling, all_finite, compute_dtype, draw_uniforms, pool_stacked
 from .expectation import chunks, exp_weight, expect, largest_of, positive
-from .windows import WindowGrid
+from .windows import WindowGrid, new_map
+
+FUSED_ON = ("cuda",)  # types of devices on which one kernel draws
 
 
 def activation_weights(x: Tensor, valid: Tensor, options: Options) -> Tensor:
@@ -56,17 +58,7 @@ class _DrawCells(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, grid: WindowGrid, options: Options, softmax: bool) -> Tensor:
-        pooled = torch.empty((*x.shape[:2], *grid.output_size), dtype=x.dtype, device=x.device)
-        positions = torch.empty_like(pooled, dtype=torch.int64)
-        finite = all_finite(x)
-        alive = None if finite and softmax else torch.empty_like(pooled)  # 1 or 0; None: all windows can be drawn from
-        starts = _flat_starts(grid, x)
-        for part in chunks(x, grid):
-            position, total = _draw(x[part], grid, options, softmax, finite, starts)
-            flat = positions[part].copy_(position).flatten(2)
-            torch.gather(x[part].flatten(2), 2, flat, out=pooled[part].flatten(2))
-            if alive is not None:
-                _silence(pooled[part], alive[part], total, -inf if softmax else 0.0, finite)
+        pooled, positions, alive = _draw_map(x, grid, options, softmax)
         ctx.save_for_backward(x, positions, alive)
         ctx.grid = grid
         return pooled
@@ -80,8 +72,45 @@ class _DrawCells(torch.autograd.Function):
         return scatter_gradient(gradient, x, ctx.grid, positions), None, None, None
 
 
+def _draw_map(x: Tensor, grid: WindowGrid, options: Options, softmax: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Values, flat positions in a plane of x, and 1 or 0 where there was anything to draw from; (N, C, *output_size).
+
+    In the place of the last None, where all windows could be drawn from or the positions tell: -1 takes no gradient.
+    """
+    uniforms = None
+    if x.device.type in FUSED_ON:
+        uniforms = draw_uniforms((*x.shape[:2], *grid.output_size), x, options)
+        fused = _draw_fused(x, grid, uniforms, options.temperature, softmax)
+        if fused is not None:
+            return *fused, None
+    pooled = new_map(x, grid.output_size)
+    positions = torch.empty_like(pooled, dtype=torch.int64)
+    finite = all_finite(x)
+    alive = None if finite and softmax else torch.empty_like(pooled)
+    starts = _flat_starts(grid, x)
+    for part in chunks(x, grid):
+        drawn = draw_uniforms(pooled[part].shape, x, options) if uniforms is None else uniforms[part]
+        position, total = _draw(x[part], grid, drawn, options.temperature, softmax, finite, starts)
+        flat = positions[part].copy_(position).flatten(2)
+        torch.gather(x[part].flatten(2), 2, flat, out=pooled[part].flatten(2))
+        if alive is not None:
+            _silence(pooled[part], alive[part], total, -inf if softmax else 0.0, finite)
+    return pooled, positions, alive
+
+
+def _draw_fused(
+    x: Tensor, grid: WindowGrid, uniforms: Tensor, temperature: float, softmax: bool
+) -> tuple[Tensor, Tensor] | None:
+    """Values and positions, -1 where nothing is drawn, by one kernel; None where it does not serve."""
+    try:
+        from .fused import draw
+    except ImportError:  # triton is not everywhere
+        return None
+    return draw(x, grid, uniforms, temperature, softmax)
+
+
 def _draw(
-    x: Tensor, grid: WindowGrid, options: Options, softmax: bool, finite: bool, starts: Tensor
+    x: Tensor, grid: WindowGrid, uniforms: Tensor, temperature: float, softmax: bool, finite: bool, starts: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Flat position in a plane of x of each window's draw, typed as `starts`, and total weight; (N, C, *output_size).
 
@@ -90,15 +119,15 @@ def _draw(
     padded = grid.pad(x.to(compute_dtype(x)), -inf)  # which weighs nothing under either rule
     cells = grid.cells(padded)  # (n, N, C, *output_size)
     if softmax:
-        weights = exp_weight(cells, largest_of(cells, finite), options.temperature, finite, out=cells)
+        weights = exp_weight(cells, largest_of(cells, finite), temperature, finite, out=cells)
     else:
         weights = positive(cells, len(cells), out=cells)
     for lower, upper in pairwise(weights):
         upper.add_(lower)
     total = weights[-1]
-    threshold = draw_uniforms(total.shape, x, options).mul_(total)
+    threshold = total * uniforms  # laid out as the total
     beyond = weights[:-1].le_(threshold).to(starts.dtype)  # 1 or 0, as numbers: bools are slow to add up
-    position = starts.expand_as(total).clone()
+    position = torch.empty_like(total, dtype=starts.dtype).copy_(starts)
     for passed, (step, next_step) in zip(beyond, pairwise(_flat_steps(grid)), strict=True):
         position.add_(passed, alpha=next_step - step)
     if padded is not x:  # a window that draws nothing may point at padding, where no gradient may go

@@ -7,7 +7,7 @@ This file knows positions only; it does not know what an operator does with the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from numbers import Integral
@@ -61,8 +61,11 @@ class WindowGrid:
         return padded[(..., *(slice(o * d, o * d + s * (n - 1) + 1, s) for o, d, s, n in steps))]
 
     def cells(self, padded: Tensor) -> Tensor:
-        """Copy (n, N, C, *output_size) of a padded tensor: `take` at each of the n offsets."""
-        return torch.stack([self.take(padded, offset) for offset in self.offsets()])
+        """Copy (n, N, C, *output_size) of a padded tensor, laid out like it: `take` at each of the n offsets."""
+        taken = [self.take(padded, offset) for offset in self.offsets()]
+        if channels_last(padded):
+            return torch.stack([cell.movedim(1, -1) for cell in taken]).movedim(-1, 2)
+        return torch.stack(taken)
 
     def stack(self, x: Tensor) -> Tensor:
         """(N, C, *size) -> (N, C, *output_size[:-1], n, output_size[-1]); padding reads 0.
@@ -161,6 +164,22 @@ def window_grid(
     grid = WindowGrid(tuple(size), kernel, step, pad, spacing, ceil_mode, tuple(output))
     grid.require_cells(caller)  # torch's max pooling lets it pass and then writes out of bounds in its backward
     return grid
+
+
+def channels_last(x: Tensor) -> bool:
+    """Whether the channels of x (N, C, *size) lie innermost in memory, as in torch's formats of that name."""
+    return x.dim() in (4, 5) and 0 < x.stride(1) < min(x.stride()[2:])
+
+
+def new_map(x: Tensor, size: Sequence[int], new: Callable[[tuple[int, ...]], Tensor] | None = None) -> Tensor:
+    """A map (N, C, *size) in the memory format that torch's poolings give to the result of a map x (N, C, ...).
+
+    `new` makes it from a shape; without one it is like x and not initialised.
+    """
+    new = new or x.new_empty
+    if channels_last(x):
+        return new((len(x), *size, x.shape[1])).movedim(-1, 1)
+    return new((*x.shape[:2], *size))
 
 
 def windows2d(

@@ -5,6 +5,7 @@ median of ratios within a round is compared with the limit.
 Pooling: beside the softmax expectation in plain torch. "element by element" is how report A draws: a Python loop over
 sentences and dimensions that indexes one scalar at a time, each of whose backward steps writes a gradient of the whole
 (B, T, H). Every output costs the same, so a part of them is timed on the full tensor and scaled up; the line says so.
+Growth: the same over longer and longer sentences, without padding; `_growth.py` says what its slope is.
 Fine-tuning: the encoder, pooling, two classes, cross entropy, backward and AdamW, with softmax-stochastic pooling and
 with CLS. Both have a copy of the same weights, and the same dropout in each round.
 """
@@ -25,17 +26,18 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for `python tests/benchmarks/sequences.py`
 from poolviz.pooling import SequencePool, pool_sequence
-from tests.benchmarks.pooling import milliseconds, processor
+from tests.benchmarks._growth import SLOPE, Step, measure, table, turned
+from tests.benchmarks.pooling import JUDGED, milliseconds, processor
 
 Operator = Callable[[Tensor], Tensor]
 DRAWN, REFERENCE, LOOP, EXPECTATION = "softmax-stochastic", "softmax (torch)", "element by element", "expectation"
 OPERATORS = (DRAWN, "stochastic", "mean", "max", "cls", "attention")
 SHAPE, SMALL = (32, 64, 384), (4, 8, 6)
-RATIO = 3.0  # of a draw to the reference, at most
+RATIO = 2.0  # of a draw to the reference, at most
 SPEED_UP = 300.0  # of a draw over the loop, at least
 STEP_RATIO = 1.05  # of a fine-tuning step with a draw to one with CLS, at most
 LOOP_EVERY = 5  # rounds
-JUDGED = {True: "  ok", False: "  MISSED", None: ""}
+LENGTHENED = (512, 1024, 2048, 4096, 8192)  # tokens
 # tokens in 16 sentences of film reviews, [CLS] and [SEP] among them
 LENGTHS = (9, 12, 14, 17, 19, 21, 22, 24, 26, 28, 31, 33, 36, 41, 47, 58)
 
@@ -84,12 +86,6 @@ def operators(mask: Tensor, outputs: Sequence[int]) -> dict[str, Operator]:
     return table | {LOOP: partial(element_loop, mask=mask, outputs=outputs)}
 
 
-def turned(names: Sequence[str], number: int) -> list[str]:
-    """The names in the order of round `number`, so that each comes first equally often."""
-    turn = number % len(names)
-    return [*names[turn:], *names[:turn]]
-
-
 def pooling_rows(shape: tuple[int, int, int], rounds: int, count: int) -> list[Row]:
     """Forward and backward of each operator; the loop's time is scaled from `count` outputs to all."""
     rows, tokens, width = shape
@@ -111,6 +107,14 @@ def pooling_rows(shape: tuple[int, int, int], rounds: int, count: int) -> list[R
         base = DRAWN if name == LOOP else REFERENCE
         result.append(Row(name, [each[name] for each in own], [each[name] / each[base] for each in own]))
     return result
+
+
+def lengthened(tokens: int, names: Sequence[str]) -> Step:
+    """Two sentences of so many tokens without padding, 384 dimensions, and the poolings `names` in training."""
+    hidden = torch.randn(2, tokens, SHAPE[2], generator=torch.Generator().manual_seed(0)).requires_grad_()
+    mask = torch.ones(2, tokens, dtype=torch.bool)
+    operators = {name: partial(pool_sequence, attention_mask=mask, name=name, training=True) for name in names}
+    return Step(tokens, hidden, operators, hidden.numel() * hidden.element_size())
 
 
 class Tuning:
@@ -222,6 +226,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(line(row, verdict(row)))
     print(loop_line(loop, count, total, bool(verdict(loop))), flush=True)
 
+    sizes = LENGTHENED[:2] if options.small else LENGTHENED
+    growths = measure([lengthened(tokens, (DRAWN, "stochastic", "mean")) for tokens in sizes], min(options.rounds, 5))
+    print("\n" + table(f"growth with T, pooling (2, T, 384); limit: slope <= {SLOPE}", sizes, growths), flush=True)
+
     lengths = LENGTHS[:4] if options.small else LENGTHS
     sentences = f"{len(lengths)} sentences of {min(lengths)} to {max(lengths)} tokens"
     print(f"\nfine-tuning step, {sentences}; limit: {DRAWN} <= {STEP_RATIO} of cls")
@@ -229,7 +237,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     steps = tuning_rows(encoder_for(options.small), lengths, options.rounds)
     for row in steps:
         print(line(row, tuning_verdict(row)))
-    verdicts = [verdict(row) for row in (*plain, loop)] + [tuning_verdict(row) for row in steps]
+    verdicts = [verdict(row) for row in (*plain, loop)] + [growth.kept for growth in growths]
+    verdicts += [tuning_verdict(row) for row in steps]
     return int(options.check and False in verdicts)
 
 
