@@ -214,7 +214,7 @@ class Training:
             await self._visitor.rest(clock() + LOOK_EVERY)
 
     def _runs(self) -> list[Run]:
-        return [Run(folder) for folder in self._folder.iterdir()]
+        return [Run(file.parent) for file in self._folder.glob("*/config.json")]
 
     def _steps(self) -> int:
         """So far, of all runs."""
