@@ -29,7 +29,7 @@ measures less. */
 [data-testid='stFullScreenFrame']:has([data-testid='stVegaLiteChart'], [data-testid='stDataFrame']) {{
   width: calc(100% / {ZOOM}) !important;
 }}
-[data-testid='stTopNavLinkContainer'] {{ font-size: 1.15rem; }}
+[data-testid='stHeader'] :is(p, [data-testid='stIconMaterial']) {{ font-size: 1.15rem; }}
 """
 
 

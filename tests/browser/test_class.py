@@ -79,7 +79,7 @@ SMALL = """(least) => {
             }
         }
     };
-    look(document.querySelector('[data-testid="stMainBlockContainer"]'));
+    for (const part of ['stHeader', 'stMainBlockContainer']) look(document.querySelector(`[data-testid="${part}"]`));
     return found;
 }"""
 CUT = """() => {
