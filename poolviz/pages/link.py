@@ -21,6 +21,7 @@ NOTICES = "link_notices"  # session key
 UNTOLD = "link_untold"  # session key: the notices of a link have not been shown yet
 RESTORED = "link_restored"  # session key: the pages that have read the address
 ANSWER = re.compile(r"\d{1,2}:[-+.e0-9]{1,24}")  # a step and what was answered: an option, a number, a cell
+ENDS = "link_ends"  # session key: by number, its largest value when its widget was last drawn
 SAVED = "link_saved"  # session key: what was written last
 LONGEST_SHOWN = 40  # characters of a bad value that a notice repeats
 LONGEST_KEPT = 2000  # characters of a value in the address: longer ones break in mails and browsers
@@ -221,12 +222,18 @@ def _in_address(key: str) -> str:
     return key.rpartition(".")[2]
 
 
-def clamp(name: str, most: int) -> int:
-    """Bring a number down to `most`, its largest value here; a link that went beyond is told."""
-    value = st.session_state[name]
-    if value > most:
-        st.session_state[name] = most
+def clamp(name: str, most: int, told: bool = True) -> int:
+    """Bring a number down to `most`, its largest value here; a link that went beyond is told, where `told`.
+
+    To be called right before the number's widget. A slider with another end is another widget to Streamlit, which
+    would begin with what was last written into the session, not with what was last chosen: so it is written anew.
+    """
+    value, ends = st.session_state[name], st.session_state.setdefault(ENDS, {})
+    if value > most or ends.get(name) != most:
+        st.session_state[name] = min(value, most)
+    if value > most and told:
         st.session_state[NOTICES].append(f"{_in_address(name)} = `{value}`: {most} is the last here")
+    ends[name] = most
     return st.session_state[name]
 
 

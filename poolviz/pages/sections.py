@@ -18,6 +18,7 @@ from poolviz.charts.figure import Figure
 from poolviz.charts.handout import Block, Picture, Pictures
 from poolviz.charts.sheet import sheet_payload
 from poolviz.charts.stage import common_range
+from poolviz.pages import link
 from poolviz.pages.answers_lens import answers_section
 from poolviz.pages.choose_pooling import draw_again, temperature_slider
 from poolviz.pages.components import mount_sheet
@@ -106,8 +107,7 @@ def _temperature(cells: Tensor, temperature: float) -> Figure:
 def invariance_section(values: Tensor, channel: int, setting: Setting, cell: tuple[int, int]) -> list[Block]:
     """Change of the outputs under shifts and under noise."""
     widest = max(2, min(16, values.shape[-1] - 1))  # a slider needs two ends, a 2 x 2 map allows one step
-    if st.session_state["shift"] > widest:
-        st.session_state["shift"] = widest
+    link.clamp("shift", widest, told=False)
     most = int(st.slider("Move the input by up to (cells)", 1, widest, width=360, **bounds("shift")))
     x = values[None, channel, None]
     figures = [
