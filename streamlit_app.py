@@ -2,6 +2,9 @@
 
 import streamlit as st
 
+from poolviz.training.memory import few_arenas
+
+few_arenas()  # before a class that comes at once has made one each
 st.set_page_config(page_title="poolviz", page_icon="🔍", layout="wide", initial_sidebar_state=340)
 
 from poolviz.pages import feature_maps, sentences, settings  # noqa: E402  torch loads after that

@@ -42,7 +42,7 @@ def _decoded(file_id: str, size: int, _data: bytes, _name: str) -> Picture | str
             return str(error)
 
 
-@st.cache_data(max_entries=256, max_size="256MB", show_spinner="Computing the feature map …")
+@st.cache_data(max_entries=256, max_size="64MB", show_spinner="Computing the feature map …")
 def _map(kind: str, relu: bool, model: str, layer: str, _picture: Picture, picture_key: tuple) -> FeatureMap:
     if kind == "network":
         return models.model_map(_picture, model, layer)
@@ -230,7 +230,7 @@ def network_name(run: Run) -> str:
     return f"{pooling}, {run.config.task}, seed {run.config.seed}"
 
 
-@st.cache_data(max_entries=256, max_size="256MB", show_spinner=False)
+@st.cache_data(max_entries=256, max_size="64MB", show_spinner=False)
 def _trained(name: str, made_ns: int, stage: str, _picture: Picture, picture_key: tuple) -> FeatureMap:
     run = store.find(name)
     if run is None:

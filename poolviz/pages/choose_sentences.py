@@ -54,7 +54,7 @@ def _refusal(name: str) -> str:
     return ""
 
 
-@st.cache_data(max_entries=1024, max_size="256MB", show_spinner=False)
+@st.cache_data(max_entries=1024, max_size="64MB", show_spinner=False)
 def _encoded(name: str, text: str, pad_to: int, masked: bool, _encoder: Encoder) -> Encoded:
     return _encoder.encode(text, pad_to, masked)
 

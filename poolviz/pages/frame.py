@@ -14,7 +14,6 @@ from poolviz.pages import link, projector
 from poolviz.pages.handout import Handout
 from poolviz.pages.link import FRAME, Param
 from poolviz.pages.show import plain
-from poolviz.training.memory import few_arenas
 
 FACTS = "frame_facts"  # session key: what the page tells a lesson in this run
 HANDOUT = "frame_handout"  # session key: what the page shows in this run, as a handout
@@ -25,7 +24,6 @@ FAULT = "frame_fault"  # session key: what was wrong with a lesson's address
 # some hundred milliseconds in which every visitor waits. The frame's last import is this module.
 gc.collect()
 gc.freeze()
-few_arenas()
 
 Pages = Mapping[str, Any]  # st.Page by the name in its address
 

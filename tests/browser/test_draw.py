@@ -189,7 +189,7 @@ def test_a_finger_draws_and_a_second_one_does_not(chromium, server):
 
 
 @pytest.mark.benchmark
-def test_stroke_end_to_answers(tab, capsys):
+def test_stroke_end_to_answers(tab, figure):
     opened(tab)
     stroke(tab, ONE)
     answers(tab)
@@ -200,6 +200,5 @@ def test_stroke_end_to_answers(tab, capsys):
         tab.page.wait_for_function(f"() => window.__times.length > {number}", timeout=20_000)
         tab.page.wait_for_timeout(200)
     times = sorted(tab.page.evaluate("() => window.__times"))
-    with capsys.disabled():
-        print(f"\nstroke end to five answers: median {statistics.median(times):.0f} ms, p95 {times[-1]:.0f} ms (200)")
+    figure(f"stroke end to five answers: median {statistics.median(times):.0f} ms, p95 {times[-1]:.0f} ms (200)")
     assert statistics.median(times) <= 400

@@ -38,7 +38,7 @@ def times(tab, count):
     return tab.page.evaluate("() => window.__times")
 
 
-def test_slider_to_painted(tab, capsys):
+def test_slider_to_painted(tab, figure):
     tab.open(MAP)
     tab.page.evaluate(CLOCK)
     slider = tab.page.get_by_role("slider", name=re.compile("Temperature"))
@@ -49,14 +49,11 @@ def test_slider_to_painted(tab, capsys):
         tab.page.wait_for_timeout(150)
     measured = times(tab, 34)[4:]
     median, p95 = statistics.median(measured), quantile(measured, 0.95)
-    with capsys.disabled():
-        print(
-            f"\nslider to painted, 56 x 56 x 32, three operators: median {median:.0f} ms, p95 {p95:.0f} ms (200 / 350)"
-        )
+    figure(f"slider to painted, 56 x 56 x 32, three operators: median {median:.0f} ms, p95 {p95:.0f} ms (200 / 350)")
     assert median <= 400 and p95 <= 700
 
 
-def test_hover_to_repaint(tab, capsys):
+def test_hover_to_repaint(tab, figure):
     tab.open(MAP)
     tab.page.evaluate(CLOCK)
     tab.page.evaluate("() => { window.__hover = true; }")
@@ -65,8 +62,7 @@ def test_hover_to_repaint(tab, capsys):
         times(tab, number + 1)
     measured = times(tab, 34)[4:]
     median = statistics.median(measured)
-    with capsys.disabled():
-        print(f"\nhover to repaint, 56 x 56 x 32, three operators: median {median:.0f} ms (50)")
+    figure(f"hover to repaint, 56 x 56 x 32, three operators: median {median:.0f} ms (50)")
     assert median <= 100
 
 
@@ -75,7 +71,7 @@ SENTENCE = "?operators=cls,mean,max,softmax-stochastic"  # 11 tokens x 384 dimen
 BOARD = CLOCK.replace("['data-painted']", "['data-painted', 'data-place']")
 
 
-def test_temperature_to_painted_tokens(tab, capsys):
+def test_temperature_to_painted_tokens(tab, figure):
     tab.sentences(SENTENCE)
     tab.page.evaluate(BOARD)
     slider = tab.page.get_by_role("slider", name=re.compile("Temperature"))
@@ -87,12 +83,11 @@ def test_temperature_to_painted_tokens(tab, capsys):
         tab.page.wait_for_timeout(150)
     measured = times(tab, 24)[4:]
     median, p95 = statistics.median(measured), quantile(measured, 0.95)
-    with capsys.disabled():
-        print(f"\ntemperature to painted tokens, four poolings: median {median:.0f} ms, p95 {p95:.0f} ms (200 / 350)")
+    figure(f"temperature to painted tokens, four poolings: median {median:.0f} ms, p95 {p95:.0f} ms (200 / 350)")
     assert median <= 400 and p95 <= 700
 
 
-def test_hover_to_repainted_tokens(tab, capsys):
+def test_hover_to_repainted_tokens(tab, figure):
     tab.sentences(SENTENCE)
     tab.page.evaluate(BOARD)
     tab.page.evaluate("() => { window.__hover = true; }")
@@ -101,12 +96,11 @@ def test_hover_to_repainted_tokens(tab, capsys):
         tab.page.mouse.move(box["x"] + 150 + 9 * number, box["y"] + 54 + 28 * (number % 11))
         times(tab, number + 1)
     median = statistics.median(times(tab, 34)[4:])
-    with capsys.disabled():
-        print(f"\nhover to repainted tokens: median {median:.0f} ms (50)")
+    figure(f"hover to repainted tokens: median {median:.0f} ms (50)")
     assert median <= 100
 
 
-def test_first_tokens_on_a_warm_server(tab, capsys):
+def test_first_tokens_on_a_warm_server(tab, figure):
     tab.sentences()
     taken = []
     for _ in range(3):
@@ -115,11 +109,10 @@ def test_first_tokens_on_a_warm_server(tab, capsys):
         tab.page.goto(tab.url + "sentences")
         tab.page.locator(".tokens[data-painted]").wait_for()
         taken.append(time.perf_counter() - began)
-    with capsys.disabled():
-        print(f"\nnavigation to first tokens, warm server: {', '.join(f'{each:.1f} s' for each in taken)} (a note)")
+    figure(f"navigation to first tokens, warm server: {', '.join(f'{each:.1f} s' for each in taken)} (a note)")
 
 
-def test_first_chart(chromium, tmp_path, capsys):
+def test_first_chart(chromium, tmp_path, figure):
     taken = []
     for number in range(3):
         server = Server(tmp_path / f"{number}.log")
@@ -136,13 +129,12 @@ def test_first_chart(chromium, tmp_path, capsys):
             server.stop()
     best = min(total for total, _ in taken)
     figures = ", ".join(f"{total:.1f} s (server up at {up:.1f})" for total, up in taken)
-    with capsys.disabled():
-        print(f"\nprocess start to first chart: {figures} (5)")
+    figure(f"process start to first chart: {figures} (5)")
     assert best <= 10
 
 
 @pytest.mark.parametrize(("query", "ready"), [("", ".stage"), ("sentences", ".tokens")])
-def test_what_a_view_weighs(chromium, server, capsys, query, ready):
+def test_what_a_view_weighs(chromium, server, figure, query, ready):
     """What the server sends over its socket until the view is there; Streamlit's own files come once and stay."""
     context = chromium.new_context(viewport={"width": 1440, "height": 900})
     page, received = context.new_page(), []
@@ -151,6 +143,5 @@ def test_what_a_view_weighs(chromium, server, capsys, query, ready):
     page.locator(ready + "[data-painted]").wait_for(timeout=60_000)
     page.wait_for_timeout(1000)
     context.close()
-    with capsys.disabled():
-        print(f"\n{query or 'feature maps'}, the usual view: {sum(received) / 1000:.0f} KB (300)")
+    figure(f"{query or 'feature maps'}, the usual view: {sum(received) / 1000:.0f} KB (300)")
     assert 5_000 < sum(received) <= 300_000

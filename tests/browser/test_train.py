@@ -121,7 +121,7 @@ def wait_for(condition, seconds=PATIENCE):
     return found, time.perf_counter() - began
 
 
-def measured(tab):
+def note(tab):
     """Until the page says how long it will take: then a process stands by."""
     tab.page.get_by_text(re.compile(r"about .+ in all on")).wait_for(timeout=PATIENCE * 1000)
 
@@ -175,7 +175,7 @@ def stop(tab, run):
 def race(house, open_tab):
     """Three poolings on the digits, from the click to the end, with what was seen on the way."""
     tab, seen = open_tab().train("?epochs=15"), {}
-    measured(tab)
+    note(tab)
     tab.page.evaluate(WATCH, POINT)
     names = start(tab)
     tab.page.wait_for_function("() => window.__first", timeout=PATIENCE * 1000)
@@ -209,10 +209,9 @@ def race(house, open_tab):
     return names, seen
 
 
-def test_a_races_first_point_follows_the_click_and_its_curves_grow(race, capsys):
+def test_a_races_first_point_follows_the_click_and_its_curves_grow(race, figure):
     names, seen = race
-    with capsys.disabled():
-        print(f"\nfirst point on screen after Start, warm: {seen['first']:.1f} s ({FIRST_POINT:g})")
+    figure(f"first point on screen after Start, warm: {seen['first']:.1f} s ({FIRST_POINT:g})")
     assert seen["first"] <= 2 * FIRST_POINT
     assert [name.rsplit("-s0-")[0] for name in names] == ["digits-max", "digits-average", "digits-stochastic"]
     assert seen["alone"].count("running") <= 1  # of one machine's cores; 0 between two of them
@@ -282,7 +281,7 @@ def test_each_of_six_runs_can_be_chosen_on_a_narrow_page(house, race, tab):
     tab.page.set_viewport_size({"width": 768, "height": 1024})
     tab.page.goto(f"{house.server.url}train?runs={','.join(names)}")
     tab.page.locator(CONFUSION).wait_for(timeout=PATIENCE * 1000)
-    measured(tab)
+    note(tab)
     tab.idle()
     pills = tab.page.get_by_role("radiogroup", name="Look closely at").get_by_role("radio")
     assert pills.count() == 6
@@ -303,7 +302,7 @@ def test_each_of_six_runs_can_be_chosen_on_a_narrow_page(house, race, tab):
 def test_the_zip_and_the_pictures_of_a_race_are_files(race, tab):
     tab.page.goto(race[1]["address"])
     tab.page.locator(CONFUSION).wait_for(timeout=PATIENCE * 1000)
-    measured(tab)  # the page runs once more when the estimate is there, and a click before that may be lost
+    note(tab)  # the page runs once more when the estimate is there, and a click before that may be lost
     tab.idle()
     tab.page.get_by_text("Settings, footprint, command, download").click()
     with tab.page.expect_download() as asked:
@@ -318,7 +317,7 @@ def test_the_zip_and_the_pictures_of_a_race_are_files(race, tab):
 # ---- stop
 
 
-def test_an_impatient_visitor_starts_once_and_stops_soon(house, tab, capsys):
+def test_an_impatient_visitor_starts_once_and_stops_soon(house, tab, figure):
     before = house.names()
     tab.train("?maps=max&epochs=50")
     for _ in range(3):
@@ -333,8 +332,7 @@ def test_an_impatient_visitor_starts_once_and_stops_soon(house, tab, capsys):
     tab.page.get_by_text("These runs: Digits").wait_for()
     assert shows(tab, "epoch") and names_in(tab.page.url) == [run.name]
     ended, told = stop(tab, run)
-    with capsys.disabled():
-        print(f"\nStop to the end of the process: {ended:.1f} s, told on the page: {told:.1f} s ({STOPPED:g})")
+    figure(f"Stop to the end of the process: {ended:.1f} s, told on the page: {told:.1f} s ({STOPPED:g})")
     assert ended <= 2 * STOPPED and told <= 2 * STOPPED + 1.5
     assert shows(tab, "stopped") and run.metrics() and len(house.names() - before) == 1
 
@@ -363,7 +361,7 @@ def test_data_that_is_not_at_hand_is_said_and_does_not_flicker(tab):
 # ---- the encoder, and a server that ends
 
 
-def test_a_fine_tune_of_the_encoder_is_watched_stopped_and_survives_the_server(house, open_tab, capsys):
+def test_a_fine_tune_of_the_encoder_is_watched_stopped_and_survives_the_server(house, open_tab, figure):
     tab = open_tab().train("?task=minimal-pairs&examples=100&epochs=50&tokens=mean")
     (name,) = start(tab)
     tab.page.get_by_text("the surest mistakes").wait_for(timeout=PATIENCE * 1000)
@@ -386,8 +384,7 @@ def test_a_fine_tune_of_the_encoder_is_watched_stopped_and_survives_the_server(h
     assert shows(tab, "stopped", r"epoch \d+ of 50") and second.status["pid"] == pid and second.state == "running"
     wait_for(lambda: has_points(second) > points + 1)
     ended, _ = stop(tab, second)
-    with capsys.disabled():
-        print(f"\nStop of a fine-tune that another server has started: {ended:.1f} s ({STOPPED:g})")
+    figure(f"Stop of a fine-tune that another server has started: {ended:.1f} s ({STOPPED:g})")
     assert ended <= 2 * STOPPED and first.state == second.state == "stopped"
     tab.page.goto("about:blank")
 
@@ -396,7 +393,7 @@ def test_a_fine_tune_of_the_encoder_is_watched_stopped_and_survives_the_server(h
 
 
 @pytest.mark.benchmark
-def test_a_run_that_trains_does_not_slow_another_visitors_slider(house, open_tab, capsys):
+def test_a_run_that_trains_does_not_slow_another_visitors_slider(house, open_tab, figure):
     watcher, visitor = open_tab(), open_tab().open(MAP)
     watcher.train("?maps=max&epochs=50&batch=8")
     run = house.run(start(watcher)[0])
@@ -427,9 +424,8 @@ def test_a_run_that_trains_does_not_slow_another_visitors_slider(house, open_tab
     wait_for(lambda: run.ended)
     p95 = {which: quantile(values, 0.95) for which, values in found.items()}
     medians = {which: quantile(values, 0.5) for which, values in found.items()}
-    with capsys.disabled():
-        shown = ", ".join(f"{which} median {medians[which]:.0f} ms, p95 {p95[which]:.0f} ms" for which in p95)
-        print(f"\nanother visitor's slider to painted: {shown}: {p95['training'] / p95['idle']:.2f} x (2)")
+    shown = ", ".join(f"{which} median {medians[which]:.0f} ms, p95 {p95[which]:.0f} ms" for which in p95)
+    figure(f"another visitor's slider to painted: {shown}: {p95['training'] / p95['idle']:.2f} x (2)")
     for each in (watcher, visitor):
         each.page.goto("about:blank")
     assert p95["training"] <= 2 * 2 * p95["idle"]
