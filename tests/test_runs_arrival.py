@@ -675,7 +675,9 @@ CONTENTS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "change", "said"), CONTENTS, ids=lambda part: str(part)[:30].replace(" ", "-"))
+@pytest.mark.parametrize(
+    ("name", "change", "said"), CONTENTS, ids=lambda part: "" if callable(part) else part[:30].replace(" ", "-")
+)
 def test_hostile_contents(name, change, said, sent, runs):
     files = sent[2]
     told = refused(zipped(files | {name: change(files[name])}), runs)
