@@ -1,7 +1,8 @@
-"""Numbers that are moved in a fragment of a page, over Streamlit's protocol: AppTest runs whole pages only."""
+"""Parts of a page that run alone, over Streamlit's protocol: AppTest runs whole pages only."""
 
 import asyncio
-from urllib.parse import urlencode
+import json
+from urllib.parse import parse_qs, urlencode
 
 import pytest
 
@@ -19,10 +20,20 @@ def url(tmp_path_factory):
 
 
 class Tab(Visitor):
-    """A visitor who names what he changes."""
+    """A visitor who names what he changes, and looks at the stage."""
 
     def __init__(self, url: str, page: str, **query: object) -> None:
         super().__init__(url, page, urlencode(query))
+        self.stage: dict = {}  # as the browser draws it
+        self.alone = False  # whether the last run left the rest of the page as it was
+
+    def _take(self, message) -> bool:
+        if message.WhichOneof("type") == "new_session":
+            self.alone = bool(message.metadata.run.fragment_ids)
+        component = message.delta.new_element.bidi_component
+        if component.component_name == "poolviz_stage":
+            self.stage = json.loads(component.json)
+        return super()._take(message)
 
     def widget(self, label: str):
         (found,) = [each for each in self.widgets.values() if each.proto.label == label]
@@ -31,6 +42,13 @@ class Tab(Visitor):
     async def put(self, label: str, value: str | float) -> None:
         widget = self.widget(label)
         await self._set(widget.proto.id, as_state(widget, value))
+
+    async def put_at_once(self, **values: str | float) -> None:
+        """Several in one request, as a browser sends what changed while the server was busy."""
+        for label, value in values.items():
+            widget = self.widget(label)
+            self._states[widget.proto.id] = as_state(widget, value)
+        await self._run()
 
     def slider(self, label: str) -> tuple[float, float]:
         """Where its handle stands, and its end."""
@@ -63,3 +81,76 @@ async def shifts(url: str) -> list[tuple[float, float]]:
 def test_a_shift_outlives_a_map_of_another_width(url):
     # a digit has eight columns, the grid four: what is there stays where it can
     assert asyncio.run(shifts(url)) == [(7, 7), (2, 3), (2, 7), (3, 3), (3, 7)]
+
+
+# ---- the stage without the sidebar
+
+
+async def opened(url: str, **query: object) -> Tab:
+    tab = Tab(url, "", **query)
+    await tab.open()
+    healthy(tab)
+    return tab
+
+
+async def as_opened(url: str, tab: Tab) -> None:
+    """The stage is what somebody sees who opens the address that the tab has now."""
+    fresh = await opened(url, **{name: values[0] for name, values in parse_qs(tab.query).items()})
+    assert tab.stage == fresh.stage and tab.stage["outputs"]
+    await fresh.close()
+
+
+async def alone(url: str, changes: list[tuple[str, str | float]], **query: object) -> None:
+    tab = await opened(url, **query)
+    for label, value in changes:
+        before, sidebar = tab.stage, len(tab.widgets)
+        await tab.put(label, value)
+        healthy(tab)
+        assert tab.alone and tab.stage != before and len(tab.widgets) == sidebar, label
+        await as_opened(url, tab)
+    await tab.put("Input", INPUTS["photo"])  # the whole page runs with what was changed before
+    assert not tab.alone
+    await as_opened(url, tab)
+    await tab.close()
+
+
+@pytest.mark.parametrize(
+    ("operators", "changes"),
+    [
+        (
+            "average,softpool,mixed,lp",
+            [("Temperature (max-like → average-like)", "10"), ("Mix (average → max)", "0.9"), ("Exponent p of Lp", 5)],
+        ),
+        ("max,stochastic", [("Kernel size", 3), ("Stride", 3), ("Dilation", 2), ("Seed", 7)]),
+    ],
+)
+def test_what_changes_the_stage_alone_runs_it_alone(url, operators, changes):
+    asyncio.run(alone(url, changes, operators=operators, mode="train"))
+
+
+TEMPERATURE = "Temperature (max-like → average-like)"
+
+
+async def together(url: str) -> None:
+    tab = await opened(url, operators="softpool")
+    await tab.put_at_once(**{"Input": INPUTS["grid"], TEMPERATURE: "10"})
+    healthy(tab)
+    assert not tab.alone and tab.stage["input"]["width"] == 4
+    await as_opened(url, tab)
+    await tab.close()
+
+
+def test_a_map_that_changes_with_a_number_is_not_missed(url):
+    asyncio.run(together(url))
+
+
+async def lesson(url: str) -> None:
+    tab = await opened(url, lesson="temperature", step=4)
+    await tab.put(TEMPERATURE, "10")
+    healthy(tab)
+    assert not tab.alone
+    await tab.close()
+
+
+def test_in_a_lesson_the_whole_page_runs_so_that_its_figures_follow(url):
+    asyncio.run(lesson(url))

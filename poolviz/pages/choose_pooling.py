@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from poolviz.charts.compare import Setting
@@ -9,9 +11,41 @@ from poolviz.pages.parameters import MOST_OPERATORS, OPERATORS, SHARES, TEMPERAT
 from poolviz.pooling import POOLINGS
 
 
-def choose_setting() -> Setting:
-    """Widgets for everything that a `Setting` holds."""
-    names = st.multiselect(
+def chosen_setting() -> Setting:
+    """What the widgets of `choose_setting` hold."""
+    held = st.session_state
+    used = _used()
+    return Setting(
+        tuple(held["operators"]),
+        int(held["kernel"]),
+        int(held["stride"]),
+        int(held["padding"]),
+        int(held["dilation"]),
+        held["ceil"],
+        held["countpad"] and _counts_padding(),
+        held["mode"] == "train" and _draws(),
+        int(held["seed"]),
+        temperature=held["temperature"] if "temperature" in used else 1.0,
+        p=float(held["p"]) if "p" in used else 2.0,
+        mix=held["mix"] if "mix" in used else 0.5,
+    )
+
+
+def _used() -> set[str]:
+    return {option for name in st.session_state["operators"] for option in POOLINGS[name].uses}
+
+
+def _counts_padding() -> bool:
+    return "average" in st.session_state["operators"] and st.session_state["padding"] > 0
+
+
+def _draws() -> bool:
+    return any(POOLINGS[name].stochastic for name in st.session_state["operators"])
+
+
+def choose_setting(alone: Callable[[], None]) -> None:
+    """Widgets for everything that a `Setting` holds; `alone` is called by those that change no other widget."""
+    st.multiselect(
         "Operators, side by side",
         OPERATORS,
         format_func=lambda name: POOLINGS[name].label,
@@ -20,36 +54,27 @@ def choose_setting() -> Setting:
         **bounds("operators"),
     )
     left, right = st.columns(2)
-    kernel = left.number_input("Kernel size", 1, 8, step=1, **bounds("kernel"))
-    stride = right.number_input("Stride", 1, 8, step=1, **bounds("stride"))
-    padding = left.number_input("Padding", 0, 4, step=1, **bounds("padding"))
-    dilation = right.number_input("Dilation", 1, 4, step=1, **bounds("dilation"))
+    left.number_input("Kernel size", 1, 8, step=1, on_change=alone, **bounds("kernel"))
+    right.number_input("Stride", 1, 8, step=1, on_change=alone, **bounds("stride"))
+    left.number_input("Padding", 0, 4, step=1, **bounds("padding"))
+    right.number_input("Dilation", 1, 4, step=1, on_change=alone, **bounds("dilation"))
     help_ceil = "Keep a last window that reaches out of the input, in place of dropping it."
-    ceil_mode = st.toggle("Ceil mode", help=help_ceil, **bounds("ceil"))
-    count_include_pad = False
-    if "average" in names and padding:
-        count_include_pad = st.toggle("Average counts padding as zeros", **bounds("countpad"))
-    training, seed = _chance(names)
-    used = {option for name in names for option in POOLINGS[name].uses}
-    return Setting(
-        tuple(names),
-        int(kernel),
-        int(stride),
-        int(padding),
-        int(dilation),
-        ceil_mode,
-        count_include_pad,
-        training,
-        seed,
-        temperature=temperature_slider() if "temperature" in used else 1.0,
-        p=float(st.number_input("Exponent p of Lp", 1, 16, step=1, **bounds("p"))) if "p" in used else 2.0,
-        mix=_mix() if "mix" in used else 0.5,
-    )
+    st.toggle("Ceil mode", help=help_ceil, on_change=alone, **bounds("ceil"))
+    if _counts_padding():
+        st.toggle("Average counts padding as zeros", on_change=alone, **bounds("countpad"))
+    if _draws():
+        _chance(alone)
+    used = _used()
+    if "temperature" in used:
+        temperature_slider(alone)
+    if "p" in used:
+        st.number_input("Exponent p of Lp", 1, 16, step=1, on_change=alone, **bounds("p"))
+    if "mix" in used:
+        label = "Mix (average → max)"
+        st.select_slider(label, SHARES, format_func=lambda value: f"{value:g}", on_change=alone, **bounds("mix"))
 
 
-def _chance(names: list[str]) -> tuple[bool, int]:
-    if not any(POOLINGS[name].stochastic for name in names):
-        return False, int(st.session_state["seed"])
+def _chance(alone: Callable[[], None]) -> None:
     words = {"test": "Test", "train": "Training"}
     mode = st.segmented_control(
         "Stochastic operators behave as in",
@@ -61,10 +86,10 @@ def _chance(names: list[str]) -> tuple[bool, int]:
         help="Training draws one cell a window at random; test takes the expectation, the weighted sum.",
     )
     if mode != "train":
-        return False, int(st.session_state["seed"])
+        return
     left, right = st.columns([2, 3], vertical_alignment="bottom")
     right.button("Draw again", on_click=draw_again, icon=":material/casino:", width="stretch", key="again")
-    return True, int(left.number_input("Seed", 0, 999_999, step=1, **bounds("seed")))
+    left.number_input("Seed", 0, 999_999, step=1, on_change=alone, **bounds("seed"))
 
 
 def draw_again() -> None:
@@ -72,15 +97,12 @@ def draw_again() -> None:
     st.session_state["seed"] = (int(st.session_state["seed"]) + 1) % 1_000_000
 
 
-def temperature_slider() -> float:
-    """Stops from max-like to average-like."""
+def temperature_slider(moved: Callable[[], None] | None = None) -> float:
+    """Stops from max-like to average-like; `moved` is called before the run that a move starts."""
     return st.select_slider(
         "Temperature (max-like → average-like)",
         TEMPERATURES,
         format_func=lambda value: f"{value:g}",
+        on_change=moved,
         **bounds("temperature"),
     )
-
-
-def _mix() -> float:
-    return st.select_slider("Mix (average → max)", SHARES, format_func=lambda value: f"{value:g}", **bounds("mix"))

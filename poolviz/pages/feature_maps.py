@@ -11,7 +11,7 @@ from poolviz.charts.stage import Stage, payload
 from poolviz.lessons.facts import map_facts
 from poolviz.pages import link
 from poolviz.pages.choose_input import choose_channel, choose_map, choose_picture
-from poolviz.pages.choose_pooling import choose_setting
+from poolviz.pages.choose_pooling import choose_setting, chosen_setting
 from poolviz.pages.components import mount_stage
 from poolviz.pages.downloads import download_menu, stage_menu
 from poolviz.pages.facts import show_facts
@@ -23,6 +23,10 @@ from poolviz.pages.parameters import LENSES, PARAMS, bounds
 from poolviz.pages.share import view_link
 from poolviz.pages.show import plain
 
+STAGE = "stage"  # the fragment's key
+WHOLE = "maps_whole"  # session key: the page's last run came to its end
+# what the stage alone depends on, beside the map that it was given
+OF_THE_STAGE = {"kernel", "stride", "dilation", "ceil", "countpad", "seed", "temperature", "p", "mix", "palette"}
 # Visitors share the cores, and each script run is a new thread whose first parallel operation would start threads
 # of its own: with the default, pooling a 56 x 56 map took five times as long on two cores.
 torch.set_num_threads(1)
@@ -31,6 +35,7 @@ torch.set_num_threads(1)
 def page() -> None:
     """Draw the page once for the current widgets; the address is read first and written last."""
     link.restore(PARAMS)
+    st.session_state[WHOLE] = False
     top = st.container()
     with st.sidebar:
         st.markdown("### poolviz  \nSee what pooling does.")
@@ -38,22 +43,35 @@ def page() -> None:
         feature_map, map_name = choose_map(picture, key)
         channel = choose_channel(feature_map)
         st.divider()
-        setting = choose_setting()
+        choose_setting(_alone)
         st.divider()
-        palette = st.segmented_control(
-            "Colours", ["viridis", "cividis", "grey"], required=True, width="stretch", **bounds("palette")
-        )
+        palettes = ["viridis", "cividis", "grey"]
+        st.segmented_control("Colours", palettes, required=True, width="stretch", on_change=_alone, **bounds("palette"))
         foot()
     values = feature_map.values
     title = f"{input_name}, {map_name}"
     if len(feature_map.channels) > 1:
         title += f", channel {channel} ({feature_map.channels[channel]})"
-    _explore(values, channel, setting, title, palette)
+    _explore(values, channel, title)
     link.tell_notices(top)
+    link.save(PARAMS, PARAMS)
+    st.session_state[WHOLE] = True
+
+
+def _alone() -> None:
+    """Let the stage run without the sidebar, which draws faster, unless more than its own numbers has changed."""
+    if st.session_state[WHOLE] and not st.session_state["frame.lesson"] and link.changed(PARAMS) <= OF_THE_STAGE:
+        st.rerun(STAGE)
+
+
+@st.fragment(key=STAGE)
+def _explore(values: Tensor, channel: int, title: str) -> None:
+    setting, palette = chosen_setting(), st.session_state["palette"]
+    _stage(values, channel, setting, title, palette)
     link.save(PARAMS, PARAMS)
 
 
-def _explore(values: Tensor, channel: int, setting: Setting, title: str, palette: str) -> None:
+def _stage(values: Tensor, channel: int, setting: Setting, title: str, palette: str) -> None:
     if not setting.operators:
         st.info("Choose an operator in the sidebar: max, average, stochastic, …", icon=":material/arrow_back:")
         return

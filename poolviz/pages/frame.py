@@ -45,12 +45,14 @@ def params_of(page: str) -> Mapping[str, Param]:
 
 def tell(facts: Callable[[tuple[int, int] | None], Any]) -> None:
     """A page says what it shows, for a lesson to ask about: facts by name, of a cell or of the one that is kept."""
-    st.session_state[FACTS] = facts
+    if st.session_state["frame.lesson"]:
+        st.session_state[FACTS] = facts
 
 
 def hand_out(handout: Handout) -> None:
     """A page says how what it shows is handed out, for the handout of a lesson."""
-    st.session_state[HANDOUT] = handout
+    if st.session_state["frame.lesson"]:
+        st.session_state[HANDOUT] = handout
 
 
 @contextmanager

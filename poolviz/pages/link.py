@@ -196,6 +196,14 @@ def _went(page: str) -> bool:
     return now != last.address and all(st.session_state.get(key) == value for key, value in last.values.items())
 
 
+def changed(params: Mapping[str, Param]) -> set[str]:
+    """The parameters of a page that differ from those of its last run; all where another page ran."""
+    last: Saved | None = st.session_state.get(SAVED)
+    if last is None or last.page != next(iter(params)):
+        return set(params)
+    return {key for key, value in last.values.items() if st.session_state.get(key) != value}
+
+
 def _read(params: Mapping[str, Param]) -> None:
     notices = st.session_state.setdefault(NOTICES, [])
     st.session_state[UNTOLD] = True

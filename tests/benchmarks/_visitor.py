@@ -119,6 +119,7 @@ class Visitor:
         self._states: dict[str, WidgetState] = {}
         self._buttons: dict[str, tuple[str, str]] = {}  # label -> id, fragment
         self._timers: dict[str, tuple[float, float]] = {}  # fragment -> seconds between its runs, time of the next
+        self._known: tuple[dict, dict, dict] = {}, {}, {}  # these three, as they were before the run
         self._page_hash = ""
         self._socket: websockets.ClientConnection | None = None
 
@@ -244,6 +245,7 @@ class Visitor:
 
     def _clear(self, fragments: Sequence[str]) -> None:
         """Forget what a run will describe anew: of these fragments, or of the whole page."""
+        self._known = self.widgets, self._buttons, self._timers
         if not fragments:
             self.widgets, self._buttons, self._timers = {}, {}, {}
             return
@@ -269,6 +271,10 @@ class Visitor:
 
     def _finish(self, status: int) -> bool:
         """Whether a run that ended so is the last of its request; a browser then forgets widgets that are gone."""
+        if status == ForwardMsg.FINISHED_EARLY_FOR_RERUN:  # what it has not come to is still on the page
+            widgets, buttons, timers = self._known
+            self.widgets = {**widgets, **self.widgets}
+            self._buttons, self._timers = {**buttons, **self._buttons}, {**timers, **self._timers}
         if status == ForwardMsg.FINISHED_WITH_COMPILE_ERROR:
             self.errors.append("the script does not compile")
         if status == ForwardMsg.FINISHED_SUCCESSFULLY:
