@@ -48,8 +48,10 @@ def pytest_terminal_summary(terminalreporter):
 def visitor_at_the_server(monkeypatch):
     if "streamlit" not in sys.modules:
         return  # a test of no page
-    from poolviz.pages import guard, settings
+    from poolviz.pages import feature_maps, guard, settings
 
+    # AppTest forgets the page when a part of it runs alone; that is tested over Streamlit's protocol
+    monkeypatch.setattr(feature_maps, "OF_THE_STAGE", set())
     monkeypatch.setattr(guard, "at_the_server", lambda: True)
     monkeypatch.setattr(settings, "_section", lambda name: {})
     for name in settings.ACCESS:

@@ -212,7 +212,7 @@ def test_readme_has_the_test_command_that_ci_runs():
     (command,) = found
     assert "\n" not in command
     assert "requirements-dev.txt" in command
-    assert command.endswith("-m pytest")
+    assert command.endswith("-m pytest -n 2 --dist loadfile")  # a file's tests share their server
 
 
 def test_files_that_readme_commands_name_are_there():

@@ -9,6 +9,7 @@ import pytest
 from poolviz.pages.parameters import INPUTS
 from tests.benchmarks._visitor import Visitor, as_state, shown
 from tests.server import Server
+from tests.test_class_load import aside
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ async def shifts(url: str) -> list[tuple[float, float]]:
 
 def test_a_shift_outlives_a_map_of_another_width(url):
     # a digit has eight columns, the grid four: what is there stays where it can
-    assert asyncio.run(shifts(url)) == [(7, 7), (2, 3), (2, 7), (3, 3), (3, 7)]
+    assert aside(asyncio.run, shifts(url)) == [(7, 7), (2, 3), (2, 7), (3, 3), (3, 7)]
 
 
 # ---- the stage without the sidebar
@@ -125,7 +126,7 @@ async def alone(url: str, changes: list[tuple[str, str | float]], **query: objec
     ],
 )
 def test_what_changes_the_stage_alone_runs_it_alone(url, operators, changes):
-    asyncio.run(alone(url, changes, operators=operators, mode="train"))
+    aside(asyncio.run, alone(url, changes, operators=operators, mode="train"))
 
 
 TEMPERATURE = "Temperature (max-like → average-like)"
@@ -141,7 +142,7 @@ async def together(url: str) -> None:
 
 
 def test_a_map_that_changes_with_a_number_is_not_missed(url):
-    asyncio.run(together(url))
+    aside(asyncio.run, together(url))
 
 
 async def lesson(url: str) -> None:
@@ -153,4 +154,4 @@ async def lesson(url: str) -> None:
 
 
 def test_in_a_lesson_the_whole_page_runs_so_that_its_figures_follow(url):
-    asyncio.run(lesson(url))
+    aside(asyncio.run, lesson(url))
