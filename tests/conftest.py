@@ -17,7 +17,10 @@ def pytest_runtest_protocol(item):
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
     if run is None:
         return (yield)
-    import fcntl
+    try:
+        import fcntl
+    except ImportError:  # Windows: nobody waits
+        return (yield)
 
     alone = item.get_closest_marker("benchmark") is not None
     door, room = (Path(tempfile.gettempdir()) / f"poolviz-{run}-{name}" for name in ("door", "room"))
@@ -25,7 +28,10 @@ def pytest_runtest_protocol(item):
         fcntl.flock(entry, fcntl.LOCK_EX)  # whoever waits to be alone stands in the door, or others would go ahead
         fcntl.flock(place, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         fcntl.flock(entry, fcntl.LOCK_UN)
-        return (yield)
+        try:
+            return (yield)
+        finally:
+            fcntl.flock(place, fcntl.LOCK_UN)  # a child that outlives its test has a copy of the file
 
 
 @pytest.fixture

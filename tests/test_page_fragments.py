@@ -5,8 +5,9 @@ import json
 from urllib.parse import parse_qs, urlencode
 
 import pytest
+from streamlit.proto.WidgetStates_pb2 import WidgetState
 
-from poolviz.pages.parameters import INPUTS
+from poolviz.pages.parameters import INPUTS, LENSES
 from tests.benchmarks._visitor import Visitor, as_state, shown
 from tests.server import Server
 from tests.test_class_load import aside
@@ -27,11 +28,15 @@ class Tab(Visitor):
         super().__init__(url, page, urlencode(query))
         self.stage: dict = {}  # as the browser draws it
         self.alone = False  # whether the last run left the rest of the page as it was
+        self.lenses = "", ""  # widget and fragment of their control
 
     def _take(self, message) -> bool:
         if message.WhichOneof("type") == "new_session":
             self.alone = bool(message.metadata.run.fragment_ids)
-        component = message.delta.new_element.bidi_component
+        element = message.delta.new_element
+        if element.button_group.label == "Look at":
+            self.lenses = element.button_group.id, message.delta.fragment_id
+        component = element.bidi_component
         if component.component_name == "poolviz_stage":
             self.stage = json.loads(component.json)
         return super()._take(message)
@@ -43,6 +48,13 @@ class Tab(Visitor):
     async def put(self, label: str, value: str | float) -> None:
         widget = self.widget(label)
         await self._set(widget.proto.id, as_state(widget, value))
+
+    async def look(self, lens: str) -> None:
+        name, fragment = self.lenses
+        state = WidgetState(id=name)
+        state.string_array_value.data.append(LENSES[lens])
+        self._states[name] = state
+        await self._run(fragment)
 
     async def put_at_once(self, **values: str | float) -> None:
         """Several in one request, as a browser sends what changed while the server was busy."""
@@ -86,6 +98,8 @@ def test_a_shift_outlives_a_map_of_another_width(url):
 
 # ---- the stage without the sidebar
 
+TEMPERATURE = "Temperature (max-like → average-like)"
+
 
 async def opened(url: str, **query: object) -> Tab:
     tab = Tab(url, "", **query)
@@ -109,6 +123,9 @@ async def alone(url: str, changes: list[tuple[str, str | float]], **query: objec
         healthy(tab)
         assert tab.alone and tab.stage != before and len(tab.widgets) == sidebar, label
         await as_opened(url, tab)
+    await tab.look("overlap")
+    assert tab.alone and any(panel["title"] for panel in tab.stage["panels"])
+    await as_opened(url, tab)
     await tab.put("Input", INPUTS["photo"])  # the whole page runs with what was changed before
     assert not tab.alone
     await as_opened(url, tab)
@@ -120,7 +137,7 @@ async def alone(url: str, changes: list[tuple[str, str | float]], **query: objec
     [
         (
             "average,softpool,mixed,lp",
-            [("Temperature (max-like → average-like)", "10"), ("Mix (average → max)", "0.9"), ("Exponent p of Lp", 5)],
+            [(TEMPERATURE, "10"), ("Mix (average → max)", "0.9"), ("Exponent p of Lp", 5)],
         ),
         ("max,stochastic", [("Kernel size", 3), ("Stride", 3), ("Dilation", 2), ("Seed", 7)]),
     ],
@@ -129,13 +146,14 @@ def test_what_changes_the_stage_alone_runs_it_alone(url, operators, changes):
     aside(asyncio.run, alone(url, changes, operators=operators, mode="train"))
 
 
-TEMPERATURE = "Temperature (max-like → average-like)"
-
-
 async def together(url: str) -> None:
-    tab = await opened(url, operators="softpool")
-    await tab.put_at_once(**{"Input": INPUTS["grid"], TEMPERATURE: "10"})
+    tab = await opened(url)
+    await tab.put_at_once(**{"Input": INPUTS["photo"], "Kernel size": 3})
     healthy(tab)
+    assert not tab.alone and tab.stage["input"]["width"] == 56
+    await as_opened(url, tab)
+    await tab.put("Input", INPUTS["grid"])  # whose numbers the page learns while it runs
+    await tab.put("Kernel size", 1)
     assert not tab.alone and tab.stage["input"]["width"] == 4
     await as_opened(url, tab)
     await tab.close()
@@ -148,8 +166,14 @@ def test_a_map_that_changes_with_a_number_is_not_missed(url):
 async def lesson(url: str) -> None:
     tab = await opened(url, lesson="temperature", step=4)
     await tab.put(TEMPERATURE, "10")
-    healthy(tab)
     assert not tab.alone
+    await tab.close()
+    tab = await opened(url, lesson="pooling", step=1)
+    await tab.put("Kernel size", 3)
+    assert not tab.alone
+    await tab.look("overlap")
+    assert not tab.alone and not tab.lenses[1]
+    healthy(tab)
     await tab.close()
 
 

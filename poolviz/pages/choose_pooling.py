@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from poolviz.charts.compare import Setting
 from poolviz.pages.parameters import MOST_OPERATORS, OPERATORS, SHARES, TEMPERATURES, bounds
@@ -43,8 +44,12 @@ def _draws() -> bool:
     return any(POOLINGS[name].stochastic for name in st.session_state["operators"])
 
 
-def choose_setting(alone: Callable[[], None]) -> None:
-    """Widgets for everything that a `Setting` holds; `alone` is called by those that change no other widget."""
+def choose_setting(alone: Callable[..., None]) -> DeltaGenerator:
+    """Widgets for everything that a `Setting` holds, and room for the temperature's, which `warm` draws.
+
+    Those that change no other widget call `alone`, with "facts" where they change which windows there are.
+    """
+    windows = {"on_change": alone, "args": ("facts",)}
     st.multiselect(
         "Operators, side by side",
         OPERATORS,
@@ -54,24 +59,31 @@ def choose_setting(alone: Callable[[], None]) -> None:
         **bounds("operators"),
     )
     left, right = st.columns(2)
-    left.number_input("Kernel size", 1, 8, step=1, on_change=alone, **bounds("kernel"))
-    right.number_input("Stride", 1, 8, step=1, on_change=alone, **bounds("stride"))
+    left.number_input("Kernel size", 1, 8, step=1, **windows, **bounds("kernel"))
+    right.number_input("Stride", 1, 8, step=1, **windows, **bounds("stride"))
     left.number_input("Padding", 0, 4, step=1, **bounds("padding"))
-    right.number_input("Dilation", 1, 4, step=1, on_change=alone, **bounds("dilation"))
+    right.number_input("Dilation", 1, 4, step=1, **windows, **bounds("dilation"))
     help_ceil = "Keep a last window that reaches out of the input, in place of dropping it."
-    st.toggle("Ceil mode", help=help_ceil, on_change=alone, **bounds("ceil"))
+    st.toggle("Ceil mode", help=help_ceil, **windows, **bounds("ceil"))
     if _counts_padding():
-        st.toggle("Average counts padding as zeros", on_change=alone, **bounds("countpad"))
+        st.toggle("Average counts padding as zeros", **windows, **bounds("countpad"))
     if _draws():
         _chance(alone)
     used = _used()
-    if "temperature" in used:
-        temperature_slider(alone)
+    room = st.container()
     if "p" in used:
         st.number_input("Exponent p of Lp", 1, 16, step=1, on_change=alone, **bounds("p"))
     if "mix" in used:
         label = "Mix (average → max)"
         st.select_slider(label, SHARES, format_func=lambda value: f"{value:g}", on_change=alone, **bounds("mix"))
+    return room
+
+
+def warm(room: DeltaGenerator) -> None:
+    """The slider of temperature, where an operator has one."""
+    if "temperature" in _used():
+        with room:
+            temperature_slider()
 
 
 def _chance(alone: Callable[[], None]) -> None:
@@ -97,12 +109,11 @@ def draw_again() -> None:
     st.session_state["seed"] = (int(st.session_state["seed"]) + 1) % 1_000_000
 
 
-def temperature_slider(moved: Callable[[], None] | None = None) -> float:
-    """Stops from max-like to average-like; `moved` is called before the run that a move starts."""
+def temperature_slider() -> float:
+    """Stops from max-like to average-like."""
     return st.select_slider(
         "Temperature (max-like → average-like)",
         TEMPERATURES,
         format_func=lambda value: f"{value:g}",
-        on_change=moved,
         **bounds("temperature"),
     )

@@ -5,14 +5,12 @@ from __future__ import annotations
 import streamlit as st
 
 from poolviz.charts.compare import Setting
-from poolviz.charts.stage import Stage
 from poolviz.pooling import POOLINGS, WindowGrid
 from poolviz.pooling.measure import coverage
 
 
-def show_facts(stage: Stage, setting: Setting) -> None:
+def show_facts(grid: WindowGrid, setting: Setting) -> None:
     """Three short facts on the windows, then each operator's formula and source."""
-    grid = stage.grid
     st.divider()
     size, overlap, padding = st.columns([3, 2, 2], gap="medium")
     with size:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 import torch
+from streamlit.delta_generator import DeltaGenerator
 from torch import Tensor
 
 from poolviz.charts.compare import Setting, compare, widest_difference
@@ -11,7 +12,7 @@ from poolviz.charts.stage import Stage, payload
 from poolviz.lessons.facts import map_facts
 from poolviz.pages import link
 from poolviz.pages.choose_input import choose_channel, choose_map, choose_picture
-from poolviz.pages.choose_pooling import choose_setting, chosen_setting
+from poolviz.pages.choose_pooling import choose_setting, chosen_setting, warm
 from poolviz.pages.components import mount_stage
 from poolviz.pages.downloads import download_menu, stage_menu
 from poolviz.pages.facts import show_facts
@@ -23,10 +24,11 @@ from poolviz.pages.parameters import LENSES, PARAMS, bounds
 from poolviz.pages.share import view_link
 from poolviz.pages.show import plain
 
-STAGE = "stage"  # the fragment's key
+STAGE, FACTS = "stage", "facts"  # keys of fragments
 WHOLE = "maps_whole"  # session key: the page's last run came to its end
 # what the stage alone depends on, beside the map that it was given
 OF_THE_STAGE = {"kernel", "stride", "dilation", "ceil", "countpad", "seed", "temperature", "p", "mix", "palette"}
+OWN = {"grid", "upload", "drawing"}  # inputs that the page learns from their widgets while it runs
 # Visitors share the cores, and each script run is a new thread whose first parallel operation would start threads
 # of its own: with the default, pooling a 56 x 56 map took five times as long on two cores.
 torch.set_num_threads(1)
@@ -43,7 +45,7 @@ def page() -> None:
         feature_map, map_name = choose_map(picture, key)
         channel = choose_channel(feature_map)
         st.divider()
-        choose_setting(_alone)
+        room = choose_setting(_alone)
         st.divider()
         palettes = ["viridis", "cividis", "grey"]
         st.segmented_control("Colours", palettes, required=True, width="stretch", on_change=_alone, **bounds("palette"))
@@ -52,23 +54,55 @@ def page() -> None:
     title = f"{input_name}, {map_name}"
     if len(feature_map.channels) > 1:
         title += f", channel {channel} ({feature_map.channels[channel]})"
-    _explore(values, channel, title)
+    lesson = st.session_state["frame.lesson"]  # its panel tells the page's figures: beside it nothing runs alone
+    (_explore if lesson else _explore_alone)(values, channel, title, room)
+    (_facts if lesson else _facts_alone)(values)
     link.tell_notices(top)
     link.save(PARAMS, PARAMS)
     st.session_state[WHOLE] = True
 
 
-def _alone() -> None:
-    """Let the stage run without the sidebar, which draws faster, unless more than its own numbers has changed."""
-    if st.session_state[WHOLE] and not st.session_state["frame.lesson"] and link.changed(PARAMS) <= OF_THE_STAGE:
-        st.rerun(STAGE)
+def _alone(*more: str) -> None:
+    """Let the stage, and `more`, run without the rest of the page, unless more than the stage's numbers has changed.
+
+    A browser draws anew what has run, which takes most of the time.
+    """
+    held = st.session_state
+    if held["frame.lesson"] or held["input"] in OWN or not held[WHOLE]:
+        return
+    if link.changed(PARAMS) <= OF_THE_STAGE:
+        st.rerun([STAGE, *more])
 
 
-@st.fragment(key=STAGE)
-def _explore(values: Tensor, channel: int, title: str) -> None:
+def _explore(values: Tensor, channel: int, title: str, room: DeltaGenerator) -> None:
+    warm(room)
     setting, palette = chosen_setting(), st.session_state["palette"]
     _stage(values, channel, setting, title, palette)
     link.save(PARAMS, PARAMS)
+
+
+def _facts(values: Tensor) -> None:
+    setting = chosen_setting()
+    try:
+        grid = setting.grid(values)
+    except ValueError:
+        return  # the stage says why
+    if setting.operators and not _drawing():
+        show_facts(grid, setting)
+
+
+_explore_alone = st.fragment(key=STAGE)(_explore)
+_facts_alone = st.fragment(key=FACTS)(_facts)
+
+
+def _drawing() -> bool:
+    return st.session_state["lens"] == "answers" and st.session_state["input"] == "drawing"
+
+
+def _looked() -> None:
+    """The pad moves from the sidebar to its answers and back: the whole page runs."""
+    if st.session_state["input"] == "drawing":
+        st.rerun()
 
 
 def _stage(values: Tensor, channel: int, setting: Setting, title: str, palette: str) -> None:
@@ -81,12 +115,18 @@ def _stage(values: Tensor, channel: int, setting: Setting, title: str, palette: 
         reason = str(error).removeprefix("pool2d: ").replace("kernel_size", "kernel size")
         st.warning(f"This setting is impossible: {reason}.", icon=":material/block:")
         return
-    drawing = st.session_state["lens"] == "answers" and st.session_state["input"] == "drawing"
+    drawing = _drawing()
     head, menu = st.columns([4, 1], vertical_alignment="center")
     shown = "**Draw a digit** · networks trained with each pooling answer"
     head.markdown(shown if drawing else f"**{plain(title[0].upper() + title[1:])}** · {setting.describe()}")
     lens = st.segmented_control(
-        "Look at", list(LENSES), format_func=LENSES.get, required=True, label_visibility="collapsed", **bounds("lens")
+        "Look at",
+        list(LENSES),
+        format_func=LENSES.get,
+        required=True,
+        label_visibility="collapsed",
+        on_change=_looked,
+        **bounds("lens"),
     )
     telling = _telling_cell(stage)
     if drawing:  # the pad takes the stage's place: a stroke runs the section alone
@@ -106,7 +146,6 @@ def _stage(values: Tensor, channel: int, setting: Setting, title: str, palette: 
     tell(lambda chosen: map_facts(stage, setting, chosen or cell))
     if below:
         _section(lens, values, channel, setting, cell, handout)
-    show_facts(stage, setting)
 
 
 @st.fragment

@@ -223,6 +223,7 @@ class Visitor:
         match message.WhichOneof("type"):
             case "new_session":
                 self._page_hash = message.new_session.page_script_hash
+                self._known = self.widgets, self._buttons, self._timers
                 self._clear(message.metadata.run.fragment_ids)
             case "navigation":
                 self._page_hash = message.navigation.page_script_hash
@@ -235,6 +236,7 @@ class Visitor:
                 now = asyncio.get_running_loop().time()
                 self._timers[message.auto_rerun.fragment_id] = every, now + every
             case "stop_auto_rerun":
+                self._clear(message.stop_auto_rerun.fragment_ids)  # of every fragment that is gone
                 for fragment in message.stop_auto_rerun.fragment_ids:
                     self._timers.pop(fragment, None)
             case "delta" if message.delta.WhichOneof("type") == "new_element":
@@ -244,8 +246,7 @@ class Visitor:
         return False
 
     def _clear(self, fragments: Sequence[str]) -> None:
-        """Forget what a run will describe anew: of these fragments, or of the whole page."""
-        self._known = self.widgets, self._buttons, self._timers
+        """Forget what is gone or will be described anew: of these fragments, or of the whole page."""
         if not fragments:
             self.widgets, self._buttons, self._timers = {}, {}, {}
             return

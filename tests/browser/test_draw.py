@@ -7,6 +7,7 @@ import pytest
 
 from poolviz.inputs import images
 from poolviz.runs import networks
+from tests.browser.conftest import Tab
 
 pytestmark = pytest.mark.browser
 
@@ -202,3 +203,23 @@ def test_stroke_end_to_answers(tab, figure):
     times = sorted(tab.page.evaluate("() => window.__times"))
     figure(f"stroke end to five answers: median {statistics.median(times):.0f} ms, p95 {times[-1]:.0f} ms (200)")
     assert statistics.median(times) <= 400
+
+
+def test_a_drawing_is_on_the_stage_of_the_next_lens(tab):
+    opened(tab)
+    stroke(tab, ONE)
+    answers(tab)
+    tab.page.get_by_role("radio", name="Outputs").click()
+    tab.page.locator(".stage[data-painted]").wait_for()
+    tab.idle()
+    assert tab.page.locator(".pad canvas").count() == 1  # in the sidebar
+    drawn = "canvas => canvas.toDataURL()"
+    fresh = Tab(tab.page.context, tab.url)
+    fresh.open("?" + tab.page.url.partition("?")[2])
+    pictures = [each.canvas("Input").evaluate(drawn) for each in (tab, fresh)]
+    assert pictures[0] == pictures[1]
+    tab.page.get_by_role("radio", name="Networks").click()
+    tab.page.locator(".card .top b").first.wait_for()
+    assert answers(tab) == dict.fromkeys(POOLINGS, "1")
+    tab.idle()
+    assert tab.page.locator(".pad canvas").count() == 1
