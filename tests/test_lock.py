@@ -5,6 +5,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 HERE = {
@@ -51,3 +52,12 @@ def test_the_licence_of_every_package_is_named():
     }
     assert len(needed) > 80 and needed - named == set()
     assert not re.search(r"\| [^|]*(AGPL|GPL|UNKNOWN)[^|]*\|$", text, re.M)
+
+
+def test_no_package_is_older_than_the_release_that_mended_a_known_hole():
+    text = (ROOT / "docs" / "vulnerabilities.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([\w.-]+) \| .+ \| .+ \| ([\d.]+) \| ([\d.]+) \|$", text, re.M)
+    here = {canonicalize_name(each.name): str(each.specifier).removeprefix("==") for each, _ in locked()}
+    assert len(rows) >= 8
+    for name, mended, told in rows:
+        assert here[canonicalize_name(name)] == told and Version(told) >= Version(mended), name
