@@ -39,6 +39,7 @@ SETTINGS = {  # shape of the map, and kernel_size, stride, padding, dilation, ce
     "5 x 5": ((1, 2, 9, 9), (5, 2, 2, 1, False)),
     "several programs": ((4, 5, 16, 16), (2, 2, 0, 1, False)),
     "1d": ((2, 3, 17), (3, 2, 1, 1, False)),
+    "3d dilated and padded": ((1, 2, 7, 6, 7), ((3, 2, 2), (2, 2, 1), (1, 0, 1), (2, 1, 2), True)),
     "3d": ((2, 2, 5, 6, 7), ((2, 3, 2), (1, 2, 2), (0, 1, 1), 1, False)),
 }
 RULES = [("stochastic", 1.0), ("softmax-stochastic", 1.0), ("softmax-stochastic", 0.3)]
