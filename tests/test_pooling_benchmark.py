@@ -1,6 +1,7 @@
 """The pooling benchmark runs from the command line, measures memory rightly, and judges by its limits."""
 
 import importlib.util
+import re
 import subprocess
 import sys
 import time
@@ -27,13 +28,19 @@ def test_it_prints_a_row_for_each_operator():
         [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-    header, *lines = done.stdout.splitlines()
+    head, apart, device = done.stdout.partition("no GPU here")  # also times a forward: there, or on the CPU
+    header, *lines = head.splitlines()
     assert header.startswith(f"torch {torch.__version__}, ") and header.endswith(", 1 thread, 1 rounds")
     for name in ("max (torch)", "stochastic", "softmax-stochastic", "softpool", "average", "the usual way"):
         assert sum(line.startswith(name + " ") for line in lines) == 2
     for name in ("max (torch)", "stochastic", "softmax-stochastic", "softpool"):
         assert sum(line.startswith(f"eval: {name} ") for line in lines) == 2
     assert sum(line.endswith(("  ok", "  MISSED")) for line in lines) == 4
+    if apart:
+        assert re.findall(r"^([\w-]+) .* ms, [\d.]+ of max \(torch\), .* of a copy's [\d.,]+$", device, re.M) == [
+            "stochastic",
+            "softmax-stochastic",
+        ]
 
 
 def test_the_usual_way_draws_cells_of_the_window(benchmark_script):
@@ -90,7 +97,7 @@ def test_a_forward_on_the_device_is_timed_beside_max_and_a_copy(benchmark_script
 
 def test_the_verdict_on_the_device(benchmark_script):
     good = benchmark_script.DeviceRow("stochastic", 1.0, 1.3, 700.0, 1000.0)
-    assert good.kept and benchmark_script.report_device(good).endswith("70% of a copy's 1,000  ok")
+    assert good.kept and benchmark_script.report_device(good).endswith("70% of a copy's 1,000.0  ok")
     for miss in ({"ratio": 1.31}, {"bandwidth": 699.0}):
         assert benchmark_script.report_device(good._replace(**miss)).endswith("  MISSED")
 
