@@ -4,7 +4,7 @@ import streamlit as st
 
 from poolviz.training.memory import few_arenas
 
-few_arenas()  # before a class that comes at once has made one each
+few_arenas()  # before the threads of a class that comes at once have made a heap each
 st.set_page_config(page_title="poolviz", page_icon="🔍", layout="wide", initial_sidebar_state=340)
 
 from poolviz.pages import feature_maps, sentences, settings  # noqa: E402  torch loads after that

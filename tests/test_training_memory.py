@@ -32,7 +32,7 @@ def heaps(*arguments: str) -> int:
     return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux'")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks glibc, which Linux has")
 def test_threads_share_few_heaps():
     assert heaps() >= 8
     assert heaps("2") <= 2

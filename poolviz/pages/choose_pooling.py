@@ -45,7 +45,7 @@ def _draws() -> bool:
 
 
 def choose_setting(alone: Callable[..., None]) -> DeltaGenerator:
-    """Widgets for everything that a `Setting` holds, and room for the temperature's, which `warm` draws.
+    """Widgets for everything that a `Setting` holds, and room for the temperature's, which `choose_temperature` draws.
 
     Those that change no other widget call `alone`, with "facts" where they change which windows there are.
     """
@@ -79,7 +79,7 @@ def choose_setting(alone: Callable[..., None]) -> DeltaGenerator:
     return room
 
 
-def warm(room: DeltaGenerator) -> None:
+def choose_temperature(room: DeltaGenerator) -> None:
     """The slider of temperature, where an operator has one."""
     if "temperature" in _used():
         with room:

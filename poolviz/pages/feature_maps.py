@@ -12,7 +12,7 @@ from poolviz.charts.stage import Stage, payload
 from poolviz.lessons.facts import map_facts
 from poolviz.pages import link
 from poolviz.pages.choose_input import choose_channel, choose_map, choose_picture
-from poolviz.pages.choose_pooling import choose_setting, chosen_setting, warm
+from poolviz.pages.choose_pooling import choose_setting, choose_temperature, chosen_setting
 from poolviz.pages.components import mount_stage
 from poolviz.pages.downloads import download_menu, stage_menu
 from poolviz.pages.facts import show_facts
@@ -35,7 +35,7 @@ torch.set_num_threads(1)
 
 
 def page() -> None:
-    """Draw the page once for the current widgets; the address is read first and written last."""
+    """Draw the page once for the current widgets; the address is read first, the stage writes it."""
     link.restore(PARAMS)
     st.session_state[WHOLE] = False
     top = st.container()
@@ -58,7 +58,6 @@ def page() -> None:
     (_explore if lesson else _explore_alone)(values, channel, title, room)
     (_facts if lesson else _facts_alone)(values)
     link.tell_notices(top)
-    link.save(PARAMS, PARAMS)
     st.session_state[WHOLE] = True
 
 
@@ -75,7 +74,7 @@ def _alone(*more: str) -> None:
 
 
 def _explore(values: Tensor, channel: int, title: str, room: DeltaGenerator) -> None:
-    warm(room)
+    choose_temperature(room)
     setting, palette = chosen_setting(), st.session_state["palette"]
     _stage(values, channel, setting, title, palette)
     link.save(PARAMS, PARAMS)

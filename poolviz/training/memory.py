@@ -7,6 +7,7 @@ and each comes back as pages to be zeroed. Knows nothing of torch.
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 import sys
 from collections.abc import Callable
@@ -23,6 +24,7 @@ def keep_freed_memory() -> bool:
     return any(_set_thresholds(size, LARGEST) for size in SIZES)
 
 
+@functools.cache  # the app asks at each run of its script
 def few_arenas(count: int = 2) -> bool:
     """Let all threads share `count` heaps; False, and no change, where there is no glibc.
 
